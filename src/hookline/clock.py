@@ -1,0 +1,67 @@
+"""The only module that reads the time.
+
+Three readings, never mixed up:
+
+* `wall_ms`: what is signed, shown or compared with the outside (`webhook-timestamp`, `createdAt`, `expiresAt`).
+* `schedule_ms`: what due times and leases run on. It starts at the wall clock and advances with the time since
+  boot, suspended time included, so a jump of the wall clock sends nothing early; it drifts back to the wall clock by
+  at most one percent.
+* `monotonic_seconds`: spans inside one process (deadlines, windows).
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+DRIFT_SHARE_MAX = 0.01
+"""A wall clock that was set is followed at 1 %: a jump of an hour takes four days, and no wait shrinks by more."""
+
+
+class Clock(Protocol):
+    """Time as an argument: the system's, or a simulation's."""
+
+    def wall_ms(self) -> int:
+        """Return the wall clock in milliseconds since the Unix epoch."""
+        ...
+
+    def schedule_ms(self) -> int:
+        """Return the clock of due times, in milliseconds since the Unix epoch; it never goes back."""
+        ...
+
+    def monotonic_seconds(self) -> float:
+        """Return seconds since an arbitrary point of this process."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def __init__(self) -> None:
+        self._schedule_at = float(time.time_ns() // 1_000_000)
+        self._boot_at = _boot_ms()
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def schedule_ms(self) -> int:
+        boot = _boot_ms()
+        passed = boot - self._boot_at
+        if passed > 0:
+            offset = self.wall_ms() - (self._schedule_at + passed)
+            drift_max = passed * DRIFT_SHARE_MAX
+            self._schedule_at += passed + max(-drift_max, min(drift_max, offset))
+            self._boot_at = boot
+        return int(self._schedule_at)
+
+    def monotonic_seconds(self) -> float:
+        return time.monotonic()
+
+
+def _boot_ms() -> float:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1_000_000
+
+
+def rfc3339(instant_ms: int) -> str:
+    """Render an instant as RFC 3339 UTC with milliseconds, ending in `Z`."""
+    seconds, milliseconds = divmod(instant_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"

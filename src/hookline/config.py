@@ -1,0 +1,252 @@
+"""Every setting, read once into a value that cannot be wrong. Pure: the environment is an argument.
+
+`SETTINGS` is the one list: the documentation's table is checked against it.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from hookline.errors import StartRefused
+
+Network = IPv4Network | IPv6Network
+Value = TypeVar("Value")
+
+BODY_SECONDS: Final = 2
+"""After the response head, so long for its body: enough for an error page, too short for a drip."""
+COMMIT_SECONDS: Final = 10
+"""The longest that settling an attempt may take before another node could claim it."""
+SECRET_KEY_BYTES: Final = 32
+OPERATOR_TOKEN_LENGTHS: Final = range(32, 257)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The configuration of one process."""
+
+    database_url: str
+    is_development: bool
+    roles: frozenset[str]
+    host: str
+    port: int
+    public_url: str
+    trusted_proxies: tuple[Network, ...]
+    operator_token: str | None
+    secret_keys: tuple[bytes, ...]
+    """First seals, all open. Empty in development until wiring has made one."""
+    allow_http: bool
+    egress_allow: tuple[Network, ...]
+    egress_deny: tuple[Network, ...]
+    egress_allow_hosts: tuple[str, ...]
+    ca_file: str | None
+    retry_delays_seconds: tuple[int, ...]
+    event_source: str
+    timeout_seconds_max: int
+    lease_seconds: int
+    max_in_flight: int
+    host_max_in_flight: int
+    quota_subscriptions: int
+    drain_seconds: int
+    migrate: str
+    """`apply` or `check`."""
+
+    @property
+    def is_loopback_only(self) -> bool:
+        """Whether nobody but this machine can reach the API."""
+        return _is_loopback(self.host) and not self.trusted_proxies
+
+
+class Setting(NamedTuple):
+    """One environment variable, as documented."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+SETTINGS: Final = (
+    Setting("HOOKLINE_DATABASE_URL", "sqlite:///hookline.db", "where everything is kept"),
+    Setting("HOOKLINE_MODE", "production", "`production` or `development` (`serve --dev`)"),
+    Setting("HOOKLINE_ROLES", "api,engine", "what this process does: `api`, `engine` or both"),
+    Setting("HOOKLINE_HOST", "127.0.0.1", "address to listen on"),
+    Setting("HOOKLINE_PORT", "8080", "port to listen on"),
+    Setting("HOOKLINE_PUBLIC_URL", "from host and port", "the address under which people reach this installation"),
+    Setting("HOOKLINE_TRUSTED_PROXIES", "none", "CIDR list of proxies whose `X-Forwarded-*` headers count"),
+    Setting("HOOKLINE_OPERATOR_TOKEN", "none", "an operator token of your own, 32 to 256 visible ASCII characters"),
+    Setting("HOOKLINE_SECRET_KEY", "required in production", "32 bytes base64; a comma list rotates, the first seals"),
+    Setting("HOOKLINE_ALLOW_HTTP", "false", "accept `http` callback URLs (development: `true`)"),
+    Setting("HOOKLINE_EGRESS_ALLOW", "none", "CIDR list of otherwise refused addresses that may be called"),
+    Setting("HOOKLINE_EGRESS_DENY", "none", "CIDR list of addresses never called; beats every allowance"),
+    Setting("HOOKLINE_EGRESS_ALLOW_HOSTS", "none", "internal host names that callback URLs may use"),
+    Setting("HOOKLINE_CA_FILE", "none", "PEM file of further certificate authorities to trust"),
+    Setting("HOOKLINE_RETRY_DELAYS_SECONDS", "10,60,300", "waits before the retries where a subscription names none"),
+    Setting("HOOKLINE_EVENT_SOURCE", "the public URL", "CloudEvents `source`"),
+    Setting("HOOKLINE_TIMEOUT_SECONDS_MAX", "30", "the longest `timeoutSeconds`"),
+    Setting("HOOKLINE_LEASE_SECONDS", "45", "how long a claimed delivery waits for a node that died"),
+    Setting("HOOKLINE_MAX_IN_FLIGHT", "1000", "attempts in flight on one node"),
+    Setting("HOOKLINE_HOST_MAX_IN_FLIGHT", "200", "of these, to one destination host"),
+    Setting("HOOKLINE_QUOTA_SUBSCRIPTIONS", "100", "subscriptions a company may have"),
+    Setting("HOOKLINE_DRAIN_SECONDS", "5", "how long requests are still served after SIGTERM"),
+    Setting("HOOKLINE_MIGRATE", "apply", "`check`: refuse to start on an older schema instead of migrating"),
+)
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Read the settings; raise `StartRefused` naming the variable and what it should be."""
+    read = _Reader(environment)
+    is_development = read.choice("HOOKLINE_MODE", ("production", "development"), "production") == "development"
+    host = read.text("HOOKLINE_HOST", "127.0.0.1")
+    port = read.integer("HOOKLINE_PORT", 8080, 0, 65535)
+    public_url = read.parsed("HOOKLINE_PUBLIC_URL", _public_url, f"http://{_in_url(host)}:{port}")
+    settings = Settings(
+        database_url=read.parsed("HOOKLINE_DATABASE_URL", _database_url, "sqlite:///hookline.db"),
+        is_development=is_development,
+        roles=read.parsed("HOOKLINE_ROLES", _roles, frozenset({"api", "engine"})),
+        host=host,
+        port=port,
+        public_url=public_url,
+        trusted_proxies=read.parsed("HOOKLINE_TRUSTED_PROXIES", _networks, ()),
+        operator_token=read.parsed("HOOKLINE_OPERATOR_TOKEN", _operator_token, None),
+        secret_keys=read.parsed("HOOKLINE_SECRET_KEY", _secret_keys, ()),
+        allow_http=read.boolean("HOOKLINE_ALLOW_HTTP", default=is_development),
+        egress_allow=read.parsed("HOOKLINE_EGRESS_ALLOW", _networks, ()),
+        egress_deny=read.parsed("HOOKLINE_EGRESS_DENY", _networks, ()),
+        egress_allow_hosts=read.parsed("HOOKLINE_EGRESS_ALLOW_HOSTS", _words, ()),
+        ca_file=read.parsed("HOOKLINE_CA_FILE", str, None),
+        retry_delays_seconds=read.parsed("HOOKLINE_RETRY_DELAYS_SECONDS", _delays, (10, 60, 300)),
+        event_source=read.text("HOOKLINE_EVENT_SOURCE", public_url),
+        timeout_seconds_max=read.integer("HOOKLINE_TIMEOUT_SECONDS_MAX", 30, 1, 300),
+        lease_seconds=read.integer("HOOKLINE_LEASE_SECONDS", 45, 1, 3600),
+        max_in_flight=read.integer("HOOKLINE_MAX_IN_FLIGHT", 1000, 1, 100_000),
+        host_max_in_flight=read.integer("HOOKLINE_HOST_MAX_IN_FLIGHT", 200, 1, 100_000),
+        quota_subscriptions=read.integer("HOOKLINE_QUOTA_SUBSCRIPTIONS", 100, 1, 1_000_000),
+        drain_seconds=read.integer("HOOKLINE_DRAIN_SECONDS", 5, 0, 600),
+        migrate=read.choice("HOOKLINE_MIGRATE", ("apply", "check"), "apply"),
+    )
+    _check_lease(settings)
+    if not is_development and not settings.secret_keys:
+        raise StartRefused(
+            "HOOKLINE_SECRET_KEY is not set: production needs 32 random bytes, base64, to seal secrets at rest. "
+            "Make one with `openssl rand -base64 32` and keep it as safe as the database; "
+            "to try Hookline out, start it with `hookline serve --dev`."
+        )
+    return settings
+
+
+def _check_lease(settings: Settings) -> None:
+    needed = settings.timeout_seconds_max + BODY_SECONDS + COMMIT_SECONDS
+    if settings.lease_seconds <= needed:
+        raise StartRefused(
+            f"HOOKLINE_LEASE_SECONDS is {settings.lease_seconds}: it must exceed {needed} "
+            f"(HOOKLINE_TIMEOUT_SECONDS_MAX {settings.timeout_seconds_max} + {BODY_SECONDS} s for a body "
+            f"+ {COMMIT_SECONDS} s for a commit), or a delivery could be claimed twice."
+        )
+
+
+class _Reader:
+    """Read variables one by one; every refusal names its variable."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, name: str, default: str) -> str:
+        return self._environment.get(name, "").strip() or default
+
+    def parsed(self, name: str, parse: Callable[[str], Value], default: Value) -> Value:
+        text = self._environment.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise StartRefused(f"{name}: {error}") from error
+
+    def integer(self, name: str, default: int, lowest: int, highest: int) -> int:
+        def parse(text: str) -> int:
+            if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
+                raise ValueError(f"expected a whole number from {lowest} to {highest}, found {text!r}")
+            return int(text)
+
+        return self.parsed(name, parse, default)
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        return self.choice(name, ("true", "false"), "true" if default else "false") == "true"
+
+    def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
+        def parse(text: str) -> str:
+            if text not in choices:
+                raise ValueError(f"expected {' or '.join(choices)}, found {text!r}")
+            return text
+
+        return self.parsed(name, parse, default)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip().lower() for word in text.split(",") if word.strip())
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ip_network(word) for word in _words(text))
+
+
+def _roles(text: str) -> frozenset[str]:
+    roles = frozenset(_words(text))
+    if not roles or not roles <= {"api", "engine"}:
+        raise ValueError(f"expected api, engine or both, found {text!r}")
+    return roles
+
+
+def _database_url(text: str) -> str:
+    if not text.startswith(("sqlite:///", "postgresql://")):
+        raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
+    return text
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"expected an address like https://hooks.example.com, found {text!r}")
+    return text.rstrip("/")
+
+
+def _operator_token(text: str) -> str:
+    if len(text) not in OPERATOR_TOKEN_LENGTHS or not all("!" <= character <= "~" for character in text):
+        raise ValueError("expected 32 to 256 visible ASCII characters")
+    return text
+
+
+def _secret_keys(text: str) -> tuple[bytes, ...]:
+    keys = []
+    for word in text.split(","):
+        try:
+            key = base64.b64decode(word.strip(), validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != SECRET_KEY_BYTES:
+            raise ValueError("expected 32 bytes in base64, or several of them with commas between")
+        keys.append(key)
+    return tuple(keys)
+
+
+def _delays(text: str) -> tuple[int, ...]:
+    words = _words(text)
+    if len(words) > 20 or not all(word.isdigit() and 1 <= int(word) <= 86_400 for word in words):
+        raise ValueError("expected up to 20 whole numbers of seconds from 1 to 86400, with commas between")
+    return tuple(map(int, words))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,136 @@
+"""Who may start how many attempts now. Pure: storage engines ask it inside a claim, under the lanes' locks.
+
+One slow receiver must not delay another, and one noisy company must not starve the rest. A lane is the queue of one
+subscription; its `slots` bound it over all nodes, the other caps belong to a node and are read off its `Flight`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+SLOTS_AT_FIRST: Final = 2
+"""A new subscription proves with two attempts that it answers, before it may hold more of a shared host."""
+
+COMPANY_SHARE_MAX: Final = 0.2
+"""Of a node, while others wait."""
+
+RESERVED_SHARE: Final = 0.1
+"""Of a node: kept for subscriptions with nothing in flight, so that the first event of a quiet one never queues."""
+
+
+class Flight(Struct, frozen=True, kw_only=True):
+    """What one node has in flight and may have."""
+
+    capacity: int
+    """Slots of the node."""
+    host_capacity: int
+    """Slots of one destination host on this node."""
+    total: int
+    by_subscription: Mapping[int, int]
+    by_company: Mapping[int, int]
+    by_host: Mapping[str, int]
+    by_company_at_host: Mapping[tuple[int, str], int]
+
+
+class Lane(Struct, frozen=True, kw_only=True):
+    """The queue of one subscription, as a claim sees it."""
+
+    subscription_id: int
+    company_id: int
+    host: str
+    """Lower-case host and port: what the host cap counts."""
+    slots: int
+    in_flight: int
+    """Over all nodes."""
+
+
+def share(lanes: Sequence[Lane], flight: Flight, rows_max: int) -> dict[int, int]:
+    """Grant slots to due lanes, one each a turn, companies taking turns: subscription id to number of attempts.
+
+    Grants at most `rows_max` in all. A lane never gets more than its free slots; no cap of `flight` is exceeded, but a
+    company with nothing in flight at a host may always start one there.
+    """
+    room = _Room(flight, companies_waiting=len({lane.company_id for lane in lanes}))
+    granted: dict[int, int] = {}
+    waiting = list(_in_turn(lanes))
+    left = rows_max
+    while waiting and left > 0:
+        still_waiting = []
+        for lane in waiting:
+            if left == 0:
+                break
+            got = granted.get(lane.subscription_id, 0)
+            if lane.in_flight + got < lane.slots and room.take(lane):
+                granted[lane.subscription_id] = got + 1
+                left -= 1
+                still_waiting.append(lane)
+        waiting = still_waiting
+    return granted
+
+
+def slots_after(slots: int, slots_max: int, in_flight: int, answers: int, timeouts: int) -> int:
+    """Return a lane's slots after `answers` and `timeouts` came back while `in_flight` attempts were out.
+
+    An answer of any status that comes while all slots are taken adds one, up to `slots_max`; a timeout halves them,
+    down to one.
+    """
+    grown = min(slots_max, slots + answers) if in_flight >= slots else min(slots, slots_max)
+    for _ in range(min(timeouts, grown.bit_length())):
+        grown = max(1, grown // 2)
+    return grown
+
+
+def full_hosts(flight: Flight) -> tuple[str, ...]:
+    """Name the hosts that this node has filled: a claim need not look at lanes that could get nothing there."""
+    return tuple(host for host, count in flight.by_host.items() if count >= flight.host_capacity)
+
+
+def _in_turn(lanes: Iterable[Lane]) -> Iterable[Lane]:
+    """Order lanes so that companies alternate; the order within a company stays."""
+    by_company: dict[int, list[Lane]] = {}
+    for lane in lanes:
+        by_company.setdefault(lane.company_id, []).append(lane)
+    queues = list(by_company.values())
+    longest = max(map(len, queues), default=0)
+    for turn in range(longest):
+        for queue in queues:
+            if turn < len(queue):
+                yield queue[turn]
+
+
+class _Room:
+    """The node's caps while grants are being made."""
+
+    def __init__(self, flight: Flight, companies_waiting: int) -> None:
+        self._flight = flight
+        self._company_max = (
+            max(1, int(flight.capacity * COMPANY_SHARE_MAX)) if companies_waiting > 1 else flight.capacity
+        )
+        self._busy_max = flight.capacity - int(flight.capacity * RESERVED_SHARE)
+        self._total = flight.total
+        self._subscriptions: dict[int, int] = {}
+        self._companies: dict[int, int] = {}
+        self._hosts: dict[str, int] = {}
+        self._pairs: dict[tuple[int, str], int] = {}
+
+    def take(self, lane: Lane) -> bool:
+        """Take one slot for the lane if every cap allows it."""
+        flight, pair = self._flight, (lane.company_id, lane.host)
+        here = flight.by_subscription.get(lane.subscription_id, 0) + self._subscriptions.get(lane.subscription_id, 0)
+        of_company = flight.by_company.get(lane.company_id, 0) + self._companies.get(lane.company_id, 0)
+        at_host = flight.by_host.get(lane.host, 0) + self._hosts.get(lane.host, 0)
+        of_company_at_host = flight.by_company_at_host.get(pair, 0) + self._pairs.get(pair, 0)
+        is_quiet = max(here, lane.in_flight) == 0
+        if self._total >= (flight.capacity if is_quiet else self._busy_max):
+            return False
+        if of_company >= self._company_max:
+            return False
+        if at_host >= flight.host_capacity and of_company_at_host > 0:
+            return False
+        self._total += 1
+        self._subscriptions[lane.subscription_id] = self._subscriptions.get(lane.subscription_id, 0) + 1
+        self._companies[lane.company_id] = self._companies.get(lane.company_id, 0) + 1
+        self._hosts[lane.host] = self._hosts.get(lane.host, 0) + 1
+        self._pairs[pair] = self._pairs.get(pair, 0) + 1
+        return True

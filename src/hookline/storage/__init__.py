@@ -1,0 +1,1 @@
+"""Where deliveries live: one protocol of verbs, two engines, one conformance suite."""

@@ -1,0 +1,189 @@
+-- The first schema. Instants are integer milliseconds since the Unix epoch, UTC. A due time runs on the schedule clock,
+-- every other instant on the wall clock.
+-- Ids of events (key), deliveries and attempts rise and carry the day they were made: (days since 2024-01-01) * 2^39 + n.
+
+CREATE TABLE installation (
+  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  change_counter INTEGER NOT NULL,      -- rises with each change of tokens, companies, catalogue
+  catalogue_revision INTEGER NOT NULL,
+  probed_at INTEGER NOT NULL            -- written by the readiness probe
+) STRICT;
+
+CREATE TABLE companies (
+  id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647),
+  name TEXT NOT NULL CHECK (name <> ''),
+  revision INTEGER NOT NULL DEFAULT 1,  -- rises with each change of its subscriptions
+  retention_days INTEGER CHECK (retention_days > 0),
+  created_at INTEGER NOT NULL,
+  deleted_at INTEGER
+) STRICT;
+
+CREATE TABLE tokens (
+  id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647),
+  company_id INTEGER REFERENCES companies (id),
+  name TEXT NOT NULL,
+  role TEXT NOT NULL CHECK (role IN ('operator', 'publisher', 'member', 'viewer')),
+  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER,
+  CHECK ((company_id IS NULL) = (role IN ('operator', 'publisher')))
+) STRICT;
+CREATE INDEX tokens_of_company ON tokens (company_id, id);
+
+CREATE TABLE event_types (
+  name TEXT PRIMARY KEY,
+  v1_name TEXT UNIQUE,
+  v2_name TEXT UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN ('ordinary', 'ping', 'operational')),
+  description TEXT,
+  schema BLOB
+) STRICT, WITHOUT ROWID;
+
+-- What the catalogue said, by revision, so that "why was this not delivered" can be answered after it changed.
+CREATE TABLE event_type_revisions (
+  name TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  v1_name TEXT,
+  v2_name TEXT,
+  kind TEXT,                            -- null: deleted by this revision
+  PRIMARY KEY (name, revision)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE subscriptions (
+  id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647),
+  company_id INTEGER NOT NULL REFERENCES companies (id),
+  revision INTEGER NOT NULL,
+  callback_url TEXT NOT NULL,
+  event_types TEXT,                     -- JSON array of names as it sees them; null: every ordinary type
+  payload_version TEXT NOT NULL CHECK (payload_version IN ('V1', 'V2', 'STANDARD', 'RAW')),
+  policies TEXT NOT NULL,               -- JSON, model.Policies; nothing secret
+  secrets TEXT NOT NULL,                -- JSON array of model.Secret, sealed
+  auth_type TEXT NOT NULL,
+  auth_sealed BLOB,
+  headers_sealed BLOB,
+  active INTEGER NOT NULL CHECK (active IN (0, 1)),
+  inactive_reason TEXT,
+  inactive_at INTEGER,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  deleted_at INTEGER,
+  CHECK ((active = 0) = (inactive_at IS NOT NULL))
+) STRICT;
+CREATE INDEX subscriptions_of_company ON subscriptions (company_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX subscriptions_deleted ON subscriptions (id) WHERE deleted_at IS NOT NULL;
+
+-- What matching saw of a subscription, by its company's revision; read where an event's revision is asked for.
+CREATE TABLE subscription_revisions (
+  company_id INTEGER NOT NULL,
+  subscription_id INTEGER NOT NULL,
+  revision INTEGER NOT NULL,            -- of the company
+  route TEXT,                           -- JSON, protocol.Route; null: deleted by this revision
+  PRIMARY KEY (company_id, subscription_id, revision)
+) STRICT, WITHOUT ROWID;
+
+-- The queue of one subscription. Claims look here first.
+CREATE TABLE lanes (
+  subscription_id INTEGER PRIMARY KEY REFERENCES subscriptions (id),
+  company_id INTEGER NOT NULL,
+  host TEXT NOT NULL,
+  is_open INTEGER NOT NULL CHECK (is_open IN (0, 1)),  -- active and not deleted
+  slots INTEGER NOT NULL CHECK (slots >= 1),
+  slots_max INTEGER NOT NULL CHECK (slots_max BETWEEN 1 AND 100),
+  hold_until INTEGER,                   -- Retry-After: nothing starts earlier
+  next_due INTEGER                      -- a hint: no later than the first due row that has room, repaired from the index
+) STRICT;
+CREATE INDEX lanes_due ON lanes (next_due) WHERE is_open = 1 AND next_due IS NOT NULL;
+
+CREATE TABLE events (
+  key INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  event_type TEXT NOT NULL,
+  data BLOB,                            -- compact JSON; null once erased
+  fingerprint BLOB CHECK (length(fingerprint) = 32),   -- null: the id is ours
+  occurred_at INTEGER NOT NULL,
+  accepted_at INTEGER NOT NULL,
+  catalogue_revision INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE recipients (
+  company_id INTEGER NOT NULL,
+  event_key INTEGER NOT NULL REFERENCES events (key),
+  company_revision INTEGER NOT NULL,
+  attributes TEXT,                      -- JSON {caseDirections, partnerCompanyIds}; null for none
+  PRIMARY KEY (company_id, event_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX recipients_of_event ON recipients (event_key);
+
+CREATE TABLE deliveries (
+  id INTEGER PRIMARY KEY,
+  event_key INTEGER NOT NULL REFERENCES events (key),
+  subscription_id INTEGER NOT NULL REFERENCES lanes (subscription_id),
+  company_id INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'succeeded', 'dead', 'cancelled')),
+  attempt INTEGER NOT NULL DEFAULT 0,   -- raised at each claim, never lowered: the number in the log, and the fence
+  failures INTEGER NOT NULL DEFAULT 0,  -- settled failed attempts of this round: they alone drive the schedule
+  losses INTEGER NOT NULL DEFAULT 0,    -- attempts lost in a row
+  due_at INTEGER,                       -- when the engine must look again: schedule, retry wait and lease in one
+  claimed_at INTEGER,
+  payload_version TEXT NOT NULL,        -- frozen at creation, as the two below
+  type_name TEXT NOT NULL,
+  source TEXT,
+  reason TEXT,                          -- lifecycle.Reason, of dead and cancelled
+  settled_at INTEGER,
+  UNIQUE (event_key, subscription_id),
+  CHECK ((due_at IS NULL) = (state IN ('succeeded', 'dead', 'cancelled'))),
+  CHECK ((claimed_at IS NOT NULL) = (state = 'sending'))
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (subscription_id, due_at, id) WHERE state = 'pending';
+CREATE INDEX deliveries_leased ON deliveries (due_at) WHERE state = 'sending';
+CREATE INDEX deliveries_in_flight ON deliveries (subscription_id) WHERE state = 'sending';
+CREATE INDEX deliveries_open ON deliveries (subscription_id, id) WHERE due_at IS NOT NULL;
+
+CREATE TABLE attempts (
+  id INTEGER PRIMARY KEY,
+  delivery_id INTEGER NOT NULL REFERENCES deliveries (id),
+  subscription_id INTEGER NOT NULL,
+  number INTEGER NOT NULL CHECK (number >= 1),
+  http_status INTEGER,
+  error TEXT CHECK (error IN ('timeout', 'dns', 'connect', 'tls', 'blocked', 'protocol', 'oauth', 'status', 'lost')),
+  detail TEXT,
+  duration_ms INTEGER NOT NULL,
+  dns_ms INTEGER,
+  connect_ms INTEGER,
+  tls_ms INTEGER,
+  wait_ms INTEGER,
+  request_head BLOB,
+  response_head BLOB,
+  response_body BLOB,
+  created_at INTEGER NOT NULL,
+  next_attempt_at INTEGER,
+  dead_lettered INTEGER NOT NULL CHECK (dead_lettered IN (0, 1)),
+  UNIQUE (delivery_id, number)
+) STRICT;
+CREATE INDEX attempts_log ON attempts (subscription_id, id);
+
+CREATE TABLE idempotency_keys (
+  key TEXT PRIMARY KEY,
+  fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+  answer TEXT NOT NULL,                 -- JSON array of protocol.Accepted: the first answer
+  expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+
+INSERT INTO installation VALUES (1, 1, 1, 0);
+-- The company that operational events are also for; no event can name it.
+INSERT INTO companies (id, name, created_at) VALUES (1, 'operator', 0);
+
+INSERT INTO event_types (name, v1_name, v2_name, kind) VALUES
+  ('collaboration-request.created', 'collaboration-request.created', 'org.tsanet.connect.collaboration-request.created', 'ordinary'),
+  ('note.created', 'note.created', 'org.tsanet.connect.collaboration-request.note.created', 'ordinary'),
+  ('collaboration-request.closed', NULL, 'org.tsanet.connect.collaboration-request.closed', 'ordinary'),
+  ('collaboration-request.response.created', NULL, 'org.tsanet.connect.collaboration-request.response.created', 'ordinary'),
+  ('collaboration-request.response.updated', NULL, 'org.tsanet.connect.collaboration-request.response.updated', 'ordinary'),
+  ('webhook.ping', 'webhook.ping', 'org.tsanet.connect.webhook.ping', 'ping'),
+  ('subscription.failing', 'subscription.failing', 'org.tsanet.connect.subscription.failing', 'operational'),
+  ('subscription.deactivated', 'subscription.deactivated', 'org.tsanet.connect.subscription.deactivated', 'operational'),
+  ('subscription.recovered', 'subscription.recovered', 'org.tsanet.connect.subscription.recovered', 'operational'),
+  ('delivery.dead', 'delivery.dead', 'org.tsanet.connect.delivery.dead', 'operational');
+INSERT INTO event_type_revisions (name, revision, v1_name, v2_name, kind)
+  SELECT name, 1, v1_name, v2_name, kind FROM event_types;

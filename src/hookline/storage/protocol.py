@@ -1,0 +1,546 @@
+"""Everything that Hookline needs of a database, as verbs.
+
+Each verb is one transaction. Each states what it promises and what repeating it does. An engine is right when it
+passes `tests/storage`; nothing above this file knows which engine runs.
+
+A verb that the database did not confirm raises `errors.Unavailable`: its outcome is unknown, so callers only repeat
+what is safe to repeat. Due times and leases are decided by the engine's own clock (SQLite: `Clock.schedule_ms`;
+PostgreSQL: the database's), so callers pass spans, never instants, where something is to happen later.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from hookline.fairness import Flight
+from hookline.lifecycle import Verdict
+from hookline.model import (
+    Company,
+    DeliveryState,
+    ErrorClass,
+    Event,
+    EventType,
+    PayloadVersion,
+    Recipient,
+    Subscription,
+    Timings,
+    Token,
+)
+
+Item = TypeVar("Item")
+
+# --- publishing ------------------------------------------------------------------------------------------------------
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """What matching needs to know of a subscription."""
+
+    subscription_id: int
+    company_id: int
+    payload_version: PayloadVersion
+    event_types: tuple[str, ...] | None
+
+
+class Routes(Struct, frozen=True, kw_only=True):
+    """The routes of one company, of one revision."""
+
+    company_id: int
+    revision: int
+    routes: tuple[Route, ...]
+
+
+class Catalogue(Struct, frozen=True, kw_only=True):
+    """The event types of one revision, by name."""
+
+    revision: int
+    types: Mapping[str, EventType]
+
+
+class NewDelivery(Struct, frozen=True, kw_only=True):
+    """A delivery to create; shape, type name and source are frozen in it."""
+
+    subscription_id: int
+    company_id: int
+    payload_version: PayloadVersion
+    type_name: str
+    source: str | None = None
+    """CloudEvents `source`, for V2 alone."""
+
+
+class NewEvent(Struct, frozen=True, kw_only=True):
+    """An event to create with its deliveries, matched under the revisions that it names."""
+
+    id: str
+    event_type: str
+    data: bytes
+    occurred_at: int | None
+    """None: the moment of acceptance."""
+    fingerprint: bytes | None
+    """SHA-256 of the event as the publisher said it, where the publisher chose the id; None for an id of ours."""
+    recipients: tuple[Recipient, ...]
+    deliveries: tuple[NewDelivery, ...]
+
+
+class IdempotencyKey(Struct, frozen=True, kw_only=True):
+    """A publisher's header key with the SHA-256 of the request's bytes."""
+
+    key: str
+    fingerprint: bytes
+    lives_ms: int
+
+
+class Publication(Struct, frozen=True, kw_only=True):
+    """One request to publish: all of its events or none."""
+
+    events: tuple[NewEvent, ...]
+    catalogue_revision: int
+    key: IdempotencyKey | None = None
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """One event that is on disk with its deliveries."""
+
+    id: str
+    event_type: str
+    accepted_at: int
+    deliveries: int
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """The events are durable: as asked now, or as first answered to the same key or id."""
+
+    events: tuple[Accepted, ...]
+
+
+class KeyConflict(Struct, frozen=True, kw_only=True):
+    """The header key was used with another request. Nothing was stored."""
+
+
+class IdConflict(Struct, frozen=True, kw_only=True):
+    """The id at `index` belongs to another event. Nothing was stored."""
+
+    index: int
+
+
+class Stale(Struct, frozen=True, kw_only=True):
+    """A revision moved since matching. Nothing was stored; reload what is named and match again.
+
+    A company that no longer exists is named too; its routes then cannot be loaded.
+    """
+
+    catalogue: bool
+    company_ids: tuple[int, ...]
+
+
+PublishResult = Published | KeyConflict | IdConflict | Stale
+
+# --- the engine ------------------------------------------------------------------------------------------------------
+
+
+class Claimed(Struct, frozen=True, kw_only=True):
+    """A delivery that is ours until its lease ends, with all that its body is made of."""
+
+    id: int
+    attempt: int
+    """The number of the attempt to make, and the fence of its settlement."""
+    failures: int
+    subscription_id: int
+    subscription_revision: int
+    company_id: int
+    host: str
+    event_id: str
+    event_type: str
+    type_name: str
+    payload_version: PayloadVersion
+    source: str | None
+    occurred_at: int
+    data: bytes
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """What a claim brought."""
+
+    deliveries: tuple[Claimed, ...]
+    subscriptions: Mapping[int, Subscription]
+    """By id: those of the deliveries whose revision the caller did not name as known."""
+    lost: int
+    """Attempts whose lease had passed, logged as lost by this claim."""
+    parked: int
+    """Of these, deliveries that ended as crashed."""
+    next_due_ms: int | None
+    """How long until a lane falls due that is not due now; None: nothing waits for a time."""
+    more: bool
+    """Whether this claim left something that an immediate second one could take (a limit of rows or bytes cut it)."""
+
+
+class Fence(Struct, frozen=True, kw_only=True):
+    """A delivery as claimed: whoever does not hold the current attempt changes nothing."""
+
+    delivery_id: int
+    subscription_id: int
+    company_id: int
+    attempt: int
+
+
+class AttemptRecord(Struct, frozen=True, kw_only=True):
+    """What the log keeps of one attempt."""
+
+    http_status: int | None
+    error: ErrorClass | None
+    detail: str | None
+    duration_ms: int
+    timings: Timings
+    request_head: bytes
+    """As sent, with every credential and static header value replaced by `hidden`."""
+    response_head: bytes | None
+    response_body: bytes | None
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """The end of one attempt."""
+
+    fence: Fence
+    verdict: Verdict
+    record: AttemptRecord
+    answered: bool
+    """Whether any complete response head came: grows the lane where all its slots were taken."""
+    timed_out: bool
+    """Halves the lane's slots."""
+    hold_ms: int | None = None
+    """Nothing starts for this subscription before so much time has passed (`Retry-After`)."""
+
+
+class Backlog(Struct, frozen=True, kw_only=True):
+    """What waits, for metrics."""
+
+    open: int
+    """Pending, held and sending deliveries, exact up to 100,000."""
+    oldest_due_ms: int
+    """Age of the longest due delivery of an active subscription; 0 where nothing is late."""
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+class AttemptQuery(Struct, frozen=True, kw_only=True):
+    """One page of the delivery log of one subscription."""
+
+    subscription_id: int
+    page: int
+    size: int
+    success: bool | None = None
+    type_name: str | None = None
+    from_at: int | None = None
+    to_at: int | None = None
+    before_id: int | None = None
+
+
+class AttemptRow(Struct, frozen=True, kw_only=True):
+    """One row of the delivery log."""
+
+    id: int
+    delivery_id: int
+    event_id: str
+    event_type: str
+    type_name: str
+    payload_version: PayloadVersion
+    source: str | None
+    occurred_at: int
+    data: bytes | None
+    """The event's data, of which the request body is rendered; None once erased."""
+    number: int
+    http_status: int | None
+    error: ErrorClass | None
+    detail: str | None
+    duration_ms: int
+    timings: Timings
+    request_head: bytes | None
+    response_head: bytes | None
+    response_body: bytes | None
+    created_at: int
+    next_attempt_at: int | None
+    dead_lettered: bool
+
+
+class AttemptPage(Struct, frozen=True, kw_only=True):
+    """Rows by id descending, and the exact total of the same snapshot."""
+
+    rows: tuple[AttemptRow, ...]
+    total: int
+
+
+class DeliveryView(Struct, frozen=True, kw_only=True):
+    """A delivery as readers see it: `held` and a delete's `cancelled` already derived."""
+
+    id: int
+    subscription_id: int
+    company_id: int
+    event_id: str
+    event_type: str
+    type_name: str
+    payload_version: PayloadVersion
+    source: str | None
+    occurred_at: int
+    accepted_at: int
+    data: bytes | None
+    state: DeliveryState
+    reason: str | None
+    """Why it ended (`lifecycle.Reason`), or why its subscription is inactive where it is held."""
+    held_since: int | None
+    due_at: int | None
+    attempt: int
+    failures: int
+    settled_at: int | None
+    attempts: tuple[AttemptRow, ...]
+    """By number ascending; how many, and whether with bodies, is the verb's to say."""
+
+
+class EventQuery(Struct, frozen=True, kw_only=True):
+    """Events, newest first. `company_id` narrows to events for that company."""
+
+    limit: int
+    before_key: int | None = None
+    company_id: int | None = None
+    event_type: str | None = None
+    state: DeliveryState | None = None
+    from_at: int | None = None
+    to_at: int | None = None
+
+
+class EventView(Struct, frozen=True, kw_only=True):
+    """An event with the states of its deliveries (of one company, where the reader is of one)."""
+
+    event: Event
+    recipients: tuple[Recipient, ...]
+    counts: Mapping[DeliveryState, int]
+
+
+class EventDetail(Struct, frozen=True, kw_only=True):
+    """One event, its deliveries by id, and the routes and catalogue it was matched under."""
+
+    view: EventView
+    deliveries: tuple[DeliveryView, ...]
+    next_after_id: int | None
+    routes: tuple[Route, ...]
+    """Every subscription that the recipients' companies had then."""
+    matched_type: EventType | None
+    """The event's type as the catalogue had it then."""
+
+
+class SubscriptionQuery(Struct, frozen=True, kw_only=True):
+    """Subscriptions by id ascending; `company_id` None: of all companies."""
+
+    company_id: int | None
+    versions: tuple[PayloadVersion, ...]
+    after_id: int = 0
+    limit: int | None = None
+
+
+class Page(Struct, Generic[Item], frozen=True, kw_only=True):
+    """Items by id ascending, and the id to go on after."""
+
+    items: tuple[Item, ...]
+    next_after_id: int | None
+
+
+# --- the protocol ----------------------------------------------------------------------------------------------------
+
+
+class Creation(StrEnum):
+    """What came of creating something."""
+
+    CREATED = "created"
+    ID_TAKEN = "id taken"
+    NO_COMPANY = "no company"
+    QUOTA_REACHED = "quota reached"
+
+
+class CompanyDeletion(StrEnum):
+    """What came of deleting a company."""
+
+    DELETED = "deleted"
+    NOT_FOUND = "not found"
+    HAS_SUBSCRIPTIONS = "has subscriptions"
+
+
+class Storage(Protocol):
+    """A database."""
+
+    async def open(self) -> None:
+        """Connect, verify the schema's version and what durability rests on; make ready for every other verb.
+
+        SQLite takes the file's lock first (another process on it: `StartRefused`) and, as no other worker can live,
+        makes every `sending` delivery's lease end now. Raises `StartRefused` with what to do.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked, then let go of everything. Repeating it does nothing."""
+        ...
+
+    async def probe(self) -> None:
+        """Make one tiny write durable, or raise `Unavailable`: what `/readyz` stands on."""
+        ...
+
+    # publishing
+
+    async def catalogue(self) -> Catalogue:
+        """Read all event types with the revision they are of."""
+        ...
+
+    async def routes(self, company_ids: Sequence[int]) -> Mapping[int, Routes]:
+        """Read the routes of the companies; one that does not exist (or is deleted, or built in) is missing."""
+        ...
+
+    async def publish(self, publication: Publication) -> PublishResult:
+        """Make events, their deliveries (pending, due now) and the idempotency key durable together, or nothing.
+
+        `Published` means fsynced. A known key or id with the same fingerprint answers the first answer and stores
+        nothing; for a batch this holds event by event. Concurrent publishes may share one commit, never one fate.
+        """
+        ...
+
+    # the engine
+
+    async def claim_due(
+        self, *, flight: Flight, rows_max: int, body_bytes_max: int, lease_ms: int, known: Mapping[int, int]
+    ) -> Claim:
+        """Take due deliveries as `fairness.share` grants: `sending`, attempt + 1, leased.
+
+        First, leases that have passed are logged as lost and judged by `lifecycle.verdict_of_loss`. Deliveries of
+        inactive or deleted subscriptions, and of lanes on hold, stay. Oldest due first within a lane. `known` holds
+        the revisions of subscriptions that the caller has at hand.
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        """Record ends of attempts: state, schedule and one log row each, together.
+
+        False: the fence is not current, nothing was changed for it. Repeating a settlement answers False. A failure
+        of a delivery whose subscription is deleted cancels it; `GiveUp(gone=True)` makes the subscription inactive
+        (reason `gone`); the lane's slots follow `fairness.slots_after`; `hold_ms` lengthens the lane's hold, never
+        shortens it.
+        """
+        ...
+
+    async def release(self, fences: Sequence[Fence]) -> None:
+        """Hand claimed deliveries back unsent: pending and due now, no log row, their attempt numbers skipped."""
+        ...
+
+    async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
+        """Tell whether an attempt of the subscription, claimed within the last `window_ms`, is not settled yet."""
+        ...
+
+    async def repair_lanes(self) -> None:
+        """Set every lane's next due time from the index again: it is a hint, and a missed one must not strand rows."""
+        ...
+
+    async def close_deleted(self, limit: int) -> int:
+        """Cancel up to `limit` open deliveries of deleted subscriptions (not those in flight); return how many."""
+        ...
+
+    async def forget_keys(self, limit: int) -> int:
+        """Remove up to `limit` idempotency keys that have outlived their span; return how many."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """Measure what waits."""
+        ...
+
+    # subscriptions
+
+    async def create_subscription(self, subscription: Subscription, per_company_max: int) -> Creation:
+        """Store a new subscription with its lane, and raise its company's revision."""
+        ...
+
+    async def replace_subscription(self, subscription: Subscription, *, lift_hold: bool) -> bool:
+        """Store a changed subscription where the stored revision is `subscription.revision - 1`; else False.
+
+        Raises its company's revision. Waits already set stay. Deactivation counts for every claim after the answer;
+        `lift_hold` ends a `Retry-After` and makes the lane due.
+        """
+        ...
+
+    async def delete_subscription(self, subscription_id: int) -> bool:
+        """Delete: no claim takes its deliveries from now on, readers show them cancelled. False: there is none."""
+        ...
+
+    async def subscription(self, subscription_id: int) -> Subscription | None:
+        """Read one that is not deleted."""
+        ...
+
+    async def subscriptions(self, query: SubscriptionQuery) -> Page[Subscription]:
+        """Read those that are not deleted, by id ascending."""
+        ...
+
+    # who
+
+    async def create_company(self, company: Company) -> Creation:
+        """Store a new company."""
+        ...
+
+    async def replace_company(self, company: Company) -> bool:
+        """Store a changed name or retention; False: there is none."""
+        ...
+
+    async def delete_company(self, company_id: int, *, cascade: bool) -> CompanyDeletion:
+        """Delete a company and its tokens; with `cascade` its subscriptions too, as `delete_subscription` does."""
+        ...
+
+    async def company(self, company_id: int) -> Company | None:
+        """Read one; the built-in company `operator` included."""
+        ...
+
+    async def companies(self, after_id: int, limit: int) -> Page[Company]:
+        """Read companies by id ascending, the built-in one left out."""
+        ...
+
+    async def create_token(self, token: Token) -> Creation:
+        """Store a new token's hash."""
+        ...
+
+    async def tokens(self, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
+        """Read the live tokens of one company, or of none (operators and publishers), by id ascending."""
+        ...
+
+    async def revoke_token(self, company_id: int | None, token_id: int) -> bool:
+        """Remove a token; False: this company (or the installation) has no such token."""
+        ...
+
+    async def token_by_hash(self, token_hash: bytes) -> Token | None:
+        """Read a token by the SHA-256 of what the bearer shows; expiry is the caller's to judge."""
+        ...
+
+    async def change_counter(self) -> int:
+        """Read the number that rises with every change of tokens, companies or the catalogue."""
+        ...
+
+    async def put_event_type(self, event_type: EventType) -> bool:
+        """Store or replace a type, raising the catalogue's revision; False: a V1 or V2 name is taken by another."""
+        ...
+
+    async def delete_event_type(self, name: str) -> bool:
+        """Delete a type, raising the catalogue's revision; False: there is none."""
+        ...
+
+    # the log
+
+    async def page_of_attempts(self, query: AttemptQuery) -> AttemptPage:
+        """Read one page of a subscription's log, with bodies, and the exact total, of one snapshot."""
+        ...
+
+    async def delivery(self, subscription_id: int, delivery_id: int) -> DeliveryView | None:
+        """Read one delivery with all its attempts, heads and bodies."""
+        ...
+
+    async def events(self, query: EventQuery) -> tuple[EventView, ...]:
+        """Read events, newest first."""
+        ...
+
+    async def event(
+        self, event_id: str, *, company_id: int | None, after_id: int, limit: int, attempts_max: int
+    ) -> EventDetail | None:
+        """Read one event; for one company only what is that company's. Attempts are the last few, without bodies."""
+        ...
