@@ -1,0 +1,42 @@
+"""What every handler may use: the dependencies of the API in one value, and the shape of a handler.
+
+Constructs nothing; `wiring` fills it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hookline.api.auth import Authenticator
+from hookline.api.readiness import Readiness
+from hookline.clock import Clock
+from hookline.config import Settings
+from hookline.egress.url import UrlRules
+from hookline.publishing import Publisher
+from hookline.sealing import Keyring
+from hookline.storage.protocol import Storage
+from hookline.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """The dependencies of all handlers."""
+
+    storage: Storage
+    publisher: Publisher
+    authenticator: Authenticator
+    readiness: Readiness
+    keyring: Keyring
+    clock: Clock
+    random_bytes: Callable[[int], bytes]
+    settings: Settings
+    url_rules: UrlRules
+    telemetry: Telemetry
+    wake: Callable[[], None]
+    """Hint the engine that something is due; may be lost."""
+
+
+Handler = Callable[[Request, Api], Awaitable[Response]]
+"""Answers one route. Raises `errors.HooklineError` for what the caller did wrong."""
