@@ -1,0 +1,51 @@
+"""`hookline company`: make and list companies."""
+
+from typing import Annotated
+
+import typer
+
+from hookline.cli import options
+
+app = typer.Typer(help="Make and list companies.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("create", epilog='Example: hookline company create "Acme Support"')
+def create(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    url: options.Url = None,
+    token: options.Token = None,
+    database: options.Database = None,
+    json: options.Json = False,
+) -> None:
+    """Make a company: a tenant with subscriptions and tokens of its own."""
+    from hookline.cli.administration import administration
+    from hookline.cli.console import console, write_json
+
+    made = administration(url, token, database, creates=True).create_company(name)
+    if json:
+        write_json(made)
+        return
+    screen = console()
+    screen.print(f"Company {made['id']} is made.")
+    screen.print(f"Next, a token for its people: hookline token create admin --role member --company {made['id']}")
+
+
+@app.command("list", epilog="Example: hookline company list --json")
+def list_(
+    url: options.Url = None,
+    token: options.Token = None,
+    database: options.Database = None,
+    json: options.Json = False,
+) -> None:
+    """List all companies."""
+    from hookline.cli.administration import administration
+    from hookline.cli.console import console, note, table, write_json
+
+    companies = administration(url, token, database).companies()
+    if json:
+        write_json(companies)
+    elif companies:
+        rows = ((str(company["id"]), company["createdAt"], company["name"]) for company in companies)
+        console().print(table(("id", "made at", "name"), rows))
+    else:
+        note("There is no company yet. Make one: hookline company create NAME")

@@ -1,0 +1,48 @@
+"""What commands print: tables and sentences for people, JSON for programs, notes on the error stream."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDTH_OF_A_FILE = 200
+"""Where no terminal says how wide it is, nothing is cut."""
+
+
+def console(*, record: bool = False) -> Console:
+    """Open standard output for people; colours and width follow the terminal."""
+    plain = Console(highlight=False, record=record)
+    return plain if plain.is_terminal else Console(highlight=False, record=record, width=WIDTH_OF_A_FILE)
+
+
+def write_json(value: object) -> None:
+    """Print one value as indented JSON."""
+    _write(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def write_json_line(value: object) -> None:
+    """Print one value as one line of JSON, at once."""
+    _write(msgspec.json.encode(value))
+
+
+def note(text: str) -> None:
+    """Tell a person something that is no part of the result."""
+    sys.stderr.write(text + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """Lay out rows under headings, without lines; the last column may wrap."""
+    result = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in columns:
+        result.add_column(heading, no_wrap=heading is not columns[-1], overflow="fold")
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def _write(line: bytes) -> None:
+    sys.stdout.write(line.decode() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,63 @@
+"""Which server a command talks to, and with which token.
+
+What is said on the command line or in the environment goes first; else the note that a running server leaves beside
+its database (`<database>.local`) names both.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from hookline.cli.failure import EXIT_UNREACHED, EXIT_USAGE, Failure
+
+DATABASE_URL_DEFAULT = "sqlite:///hookline.db"
+
+
+class Target(NamedTuple):
+    """A server and what it will know us by."""
+
+    url: str
+    token: str
+
+
+def find(url: str | None, token: str | None, environment: Mapping[str, str] = os.environ) -> Target:
+    """Return the server to talk to, or raise `Failure` with what to type instead."""
+    local = local_server(environment.get("HOOKLINE_DATABASE_URL") or DATABASE_URL_DEFAULT)
+    if url is None and local is None:
+        raise Failure(
+            f"no server is named, and none runs beside {Path.cwd()}.",
+            "Start one with `hookline serve --dev`, or say --url and --token (HOOKLINE_URL, HOOKLINE_TOKEN).",
+            EXIT_UNREACHED,
+        )
+    address = (url or (local.url if local else "")).rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise Failure(f"--url is {address!r}.", "It should read like https://hooks.example.com.", EXIT_USAGE)
+    if token is None and local is not None and local.url == address:
+        token = local.token
+    if token is None:
+        raise Failure(
+            f"there is no token for {address}.",
+            "Say --token or set HOOKLINE_TOKEN; on the server's machine `hookline token create NAME` makes one.",
+            EXIT_USAGE,
+        )
+    return Target(address, token)
+
+
+def local_server(database_url: str) -> Target | None:
+    """Read the note of the server that runs on this SQLite file; None without one. It may have died since."""
+    path = database_file(database_url)
+    if path is None:
+        return None
+    try:
+        note = json.loads(Path(f"{path}.local").read_text(encoding="utf-8"))
+        return Target(str(note["url"]).rstrip("/"), str(note["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def database_file(database_url: str) -> Path | None:
+    """Return the file of an SQLite address, None for a server database."""
+    prefix, _, path = database_url.partition(":///")
+    return Path(path) if prefix == "sqlite" else None
