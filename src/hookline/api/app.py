@@ -6,7 +6,7 @@ then its handler. What a handler raises becomes a problem here and nowhere else.
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
@@ -124,16 +124,14 @@ class _App:
         return await route.handler(Request(scope, receive), self._api)
 
     def _route(self, path: str, scope: Scope) -> Route:
-        methods = self._static.get(path)
-        if methods is None:
-            methods = self._match(path, scope)
+        methods = self._static.get(path) or self._match(path, scope)
         method = scope["method"]
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             raise problem.MethodNotAllowed([*methods, "HEAD"] if "GET" in methods else [*methods])
         return route
 
-    def _match(self, path: str, scope: Scope) -> Mapping[str, Route]:
+    def _match(self, path: str, scope: Scope) -> _Methods:
         for pattern, methods in self._patterns:
             match = pattern.fullmatch(path)
             if match:

@@ -1,4 +1,4 @@
-"""Who is asking: from the `Authorization` header to a `Principal`, in microseconds and without trusting a cache for long.
+"""Who is asking: from the `Authorization` header to a `Principal`, in microseconds, never trusting a cache for long.
 
 Tokens are known by their SHA-256 alone, here too. What is cached is dropped when the database's change counter moves,
 so that a revocation works on every node within a second; a node that cannot read the counter stops believing.

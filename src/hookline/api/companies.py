@@ -40,7 +40,7 @@ class CompanyChange(Struct, rename="camel", kw_only=True):
     """The body of `PATCH /v1/companies/{id}`: an absent member stays, null restores the default."""
 
     name: str | UnsetType = UNSET
-    retention_days: int | None | UnsetType = UNSET
+    retention_days: int | UnsetType | None = UNSET
 
 
 async def list_all(request: Request, api: Api) -> Response:

@@ -28,9 +28,9 @@ class NewEventType(Struct, rename="camel", kw_only=True):
 
     description: str | None = None
     schema: Raw | None = None
-    v1_name: str | None | UnsetType = UNSET
+    v1_name: str | UnsetType | None = UNSET
     """Absent: the name itself. None: V1 subscriptions never get it."""
-    v2_name: str | None | UnsetType = UNSET
+    v2_name: str | UnsetType | None = UNSET
 
 
 async def list_all(request: Request, api: Api) -> Response:

@@ -3,7 +3,7 @@
 Never shows a stack trace, a statement or an address of ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -53,10 +53,11 @@ KINDS: Final = (
     UNAVAILABLE,
 )
 
-UNAUTHENTICATED_DETAIL: Final = "Send a token that is neither expired nor revoked, as `Authorization: Bearer <token>`."
-INTERNAL_DETAIL: Final = (
-    "Something failed on our side and was logged under this answer's X-Request-Id. Try again; if it stays, say that id."
-)
+FIXED_DETAILS: Final[Mapping[Kind, str]] = {
+    UNAUTHENTICATED: "Send a token that is neither expired nor revoked, as `Authorization: Bearer <token>`.",
+    INTERNAL: "Something failed on our side. It was logged under the X-Request-Id: try again, or say that id.",
+}
+"""Where nothing of the error itself may show: not why a token was refused, not what broke."""
 
 
 class MethodNotAllowed(HooklineError):
@@ -67,33 +68,40 @@ class MethodNotAllowed(HooklineError):
         self.allowed = tuple(allowed)
 
 
+KIND_OF: Final[Mapping[type[HooklineError], Kind]] = {
+    errors.Invalid: INVALID,
+    errors.Unauthenticated: UNAUTHENTICATED,
+    errors.Forbidden: FORBIDDEN,
+    errors.NotFound: NOT_FOUND,
+    MethodNotAllowed: METHOD_NOT_ALLOWED,
+    errors.RequestTimeout: REQUEST_TIMEOUT,
+    errors.Conflict: CONFLICT,
+    errors.TooLarge: TOO_LARGE,
+    errors.UnsupportedMediaType: UNSUPPORTED_MEDIA_TYPE,
+    errors.TooManyRequests: TOO_MANY_REQUESTS,
+    errors.Unavailable: UNAVAILABLE,
+}
+
+
 def respond(error: Exception, path: str) -> Response:
-    """Turn what a handler raised into its answer; anything that is not a `HooklineError` is ours, and says nothing."""
+    """Turn what a handler raised into its answer; what is not in `KIND_OF` is our own fault, and says nothing."""
+    kind = KIND_OF.get(type(error), INTERNAL) if isinstance(error, HooklineError) else INTERNAL
+    fields = error.fields if isinstance(error, errors.Invalid) else ()
+    return problem(kind, FIXED_DETAILS.get(kind) or str(error), path, _headers(error), fields)
+
+
+def _headers(error: Exception) -> dict[str, str] | None:
     match error:
-        case errors.Invalid():
-            return problem(INVALID, str(error), path, fields=error.fields)
         case errors.Unauthenticated():
-            return problem(UNAUTHENTICATED, UNAUTHENTICATED_DETAIL, path, {"WWW-Authenticate": "Bearer"})
-        case errors.Forbidden():
-            return problem(FORBIDDEN, str(error), path)
-        case errors.NotFound():
-            return problem(NOT_FOUND, str(error), path)
+            return {"WWW-Authenticate": "Bearer"}
         case MethodNotAllowed():
-            return problem(METHOD_NOT_ALLOWED, str(error), path, {"Allow": ", ".join(error.allowed)})
-        case errors.RequestTimeout():
-            return problem(REQUEST_TIMEOUT, str(error), path, {"Connection": "close"})
-        case errors.Conflict():
-            return problem(CONFLICT, str(error), path)
-        case errors.TooLarge():
-            return problem(TOO_LARGE, str(error), path, {"Connection": "close"})
-        case errors.UnsupportedMediaType():
-            return problem(UNSUPPORTED_MEDIA_TYPE, str(error), path)
-        case errors.TooManyRequests():
-            return problem(TOO_MANY_REQUESTS, str(error), path, {"Retry-After": str(error.retry_after_seconds)})
-        case errors.Unavailable():
-            return problem(UNAVAILABLE, str(error), path, {"Retry-After": str(error.retry_after_seconds)})
+            return {"Allow": ", ".join(error.allowed)}
+        case errors.RequestTimeout() | errors.TooLarge():
+            return {"Connection": "close"}  # the rest of the body is not read
+        case errors.TooManyRequests() | errors.Unavailable():
+            return {"Retry-After": str(error.retry_after_seconds)}
         case _:
-            return problem(INTERNAL, INTERNAL_DETAIL, path)
+            return None
 
 
 def problem(
