@@ -1,0 +1,275 @@
+"""The shapes that requests and answers have, as JSON Schema 2020-12: what `/openapi.json` says of them.
+
+Written by hand from the contract, never derived from code: where the two differ, one of them is wrong, and a test says
+so. Answers may carry more members than listed here, never fewer.
+"""
+
+from typing import Any, Final
+
+from hookline.model import AuthType, DeliveryState, ErrorClass, Role, TypeKind
+
+Schema = dict[str, Any]
+
+ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**53 - 1}
+TEXT: Final[Schema] = {"type": "string"}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+BOOLEAN: Final[Schema] = {"type": "boolean"}
+INSTANT: Final[Schema] = {
+    "type": "string",
+    "format": "date-time",
+    "description": "RFC 3339; answers are UTC with milliseconds, ending in `Z`.",
+}
+NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\x00-\x20\x7f-\x9f]+$"}
+TYPE_NAME: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
+EVENT_ID: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+
+
+def ref(name: str) -> Schema:
+    """Point to a schema of `SCHEMAS`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def nullable(schema: Schema) -> Schema:
+    """Allow null too."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def array(items: Schema, **limits: int) -> Schema:
+    """Make an array; `limits` are JSON Schema's, as `maxItems=200`."""
+    return {"type": "array", "items": items, **limits}
+
+
+def one_of(*values: str) -> Schema:
+    """Make a choice of strings."""
+    return {"type": "string", "enum": list(values)}
+
+
+def answer(**members: Schema) -> Schema:
+    """Make an object of an answer: every member is always there."""
+    return {"type": "object", "properties": members, "required": list(members)}
+
+
+def request(required: tuple[str, ...] = (), /, **members: Schema) -> Schema:
+    """Make an object of a request: others than `required` may be absent, unknown ones are ignored."""
+    return {"type": "object", "properties": members} | ({"required": list(required)} if required else {})
+
+
+def page_of(items: Schema) -> Schema:
+    """Make a list with a cursor."""
+    return answer(
+        items=array(items), next=nullable(TEXT | {"description": "The `cursor` to go on with; null: the end."})
+    )
+
+
+def _described(schema: Schema, text: str) -> Schema:
+    return schema | {"description": text}
+
+
+POLICIES: Final[dict[str, Schema]] = {
+    "retryDelaysSeconds": {
+        "anyOf": [
+            array({"type": "integer", "minimum": 1, "maximum": 86_400}, maxItems=20),
+            one_of("standard", "capped", "hourly", "days"),
+        ],
+        "description": "Waits before the retries, or a preset's name.",
+    },
+    "timeoutSeconds": {"type": "integer", "minimum": 1, "maximum": 30, "description": "Until the response head."},
+    "maxInFlight": {"type": "integer", "minimum": 1, "maximum": 100, "description": "Simultaneous attempts."},
+}
+AUTH: Final[Schema] = request(
+    ("type",),
+    type=one_of(*AuthType),
+    username=nullable(TEXT),
+    password=nullable(TEXT),
+    token=nullable(TEXT),
+    headerName=nullable(TEXT),
+    headerValue=nullable(TEXT),
+    oauth2TokenUrl=nullable(TEXT),
+    oauth2ClientId=nullable(TEXT),
+    oauth2ClientSecret=nullable(TEXT),
+    oauth2ClientAuthenticationMethod=nullable(TEXT),
+    oauth2Scope=nullable(TEXT),
+)
+CALLBACK_URL: Final[Schema] = {
+    "type": "string",
+    "format": "uri",
+    "maxLength": 2048,
+    "description": "Where deliveries go; https in production.",
+    "examples": ["https://api.example.com/webhooks/hookline"],
+}
+ASKED_TYPES: Final[Schema] = nullable(array(TYPE_NAME)) | {
+    "description": "Names as this subscription sees them; absent, null and [] mean every ordinary type, later ones too."
+}
+STATIC_HEADERS: Final[Schema] = nullable({"type": "object", "additionalProperties": TEXT, "maxProperties": 16})
+CHANGEABLE: Final[dict[str, Schema]] = {
+    "eventTypes": ASKED_TYPES,
+    "callbackAuth": nullable(AUTH),
+    **{name: nullable(schema) for name, schema in POLICIES.items()},
+    "headers": _described(STATIC_HEADERS, "Extra request headers; their values are never shown again."),
+}
+SUBSCRIPTION: Final[dict[str, Schema]] = {
+    "id": ID,
+    "companyId": ID,
+    "callbackUrl": CALLBACK_URL,
+    "eventTypes": _described(array(TEXT), "The effective list."),
+    "active": BOOLEAN,
+    "createdAt": INSTANT,
+    "updatedAt": INSTANT,
+    "callbackAuthType": one_of(*AuthType),
+    "payloadVersion": one_of("V1", "V2", "STANDARD", "RAW"),
+    **POLICIES,
+    "headers": _described(array(TEXT), "The names alone."),
+}
+TIMINGS: Final[Schema] = answer(
+    dnsMs=nullable(COUNT), connectMs=nullable(COUNT), tlsMs=nullable(COUNT), waitMs=nullable(COUNT)
+)
+OUTCOME: Final[dict[str, Schema]] = {
+    "attemptNumber": {"type": "integer", "minimum": 1},
+    "success": BOOLEAN,
+    "httpStatus": nullable({"type": "integer", "minimum": 100, "maximum": 599}),
+    "error": nullable(one_of(*ErrorClass)),
+    "durationMs": COUNT,
+    "createdAt": INSTANT,
+    "nextAttemptAt": nullable(INSTANT),
+    "deadLettered": BOOLEAN,
+}
+EVENT: Final[dict[str, Schema]] = {
+    "id": EVENT_ID,
+    "eventType": TYPE_NAME,
+    "occurredAt": INSTANT,
+    "acceptedAt": INSTANT,
+}
+COUNTS: Final[Schema] = {
+    "type": "object",
+    "properties": dict.fromkeys(DeliveryState, COUNT),
+    "description": "Deliveries by state.",
+}
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Problem": answer(
+        type=_described(TEXT, "A reference that names the sort of refusal."),
+        title=TEXT,
+        status={"type": "integer"},
+        detail=TEXT,
+        instance=_described(TEXT, "The path."),
+        message=_described(TEXT, "The same as `detail`."),
+        validationErrors=array(answer(field=TEXT, message=TEXT)),
+    ),
+    "Status": answer(status=TEXT),
+    "Me": answer(
+        company=nullable(answer(id=ID, name=TEXT)),
+        user=nullable(answer(id=ID, username=TEXT)),
+        role=one_of(*Role),
+    ),
+    "Company": answer(
+        id=ID, name=TEXT, retentionDays=nullable({"type": "integer", "minimum": 1, "maximum": 3650}), createdAt=INSTANT
+    ),
+    "NewCompany": request(
+        ("name",), name=NAME, retentionDays=nullable({"type": "integer", "minimum": 1, "maximum": 3650})
+    ),
+    "CompanyChange": request(name=NAME, retentionDays=nullable({"type": "integer", "minimum": 1, "maximum": 3650})),
+    "Token": answer(
+        id=ID,
+        companyId=nullable(ID),
+        name=TEXT,
+        role=one_of(*Role),
+        createdAt=INSTANT,
+        expiresAt=nullable(INSTANT),
+    ),
+    "CreatedToken": {
+        "allOf": [ref("Token"), answer(token=_described(TEXT, "The token itself: shown here and never again."))]
+    },
+    "NewCompanyToken": request(
+        ("name", "role"), name=NAME, role=one_of(Role.MEMBER, Role.VIEWER), expiresAt=nullable(INSTANT)
+    ),
+    "NewInstallationToken": request(
+        ("name", "role"), name=NAME, role=one_of(Role.OPERATOR, Role.PUBLISHER), expiresAt=nullable(INSTANT)
+    ),
+    "EventType": answer(
+        name=TYPE_NAME,
+        v1Name=nullable(TYPE_NAME),
+        v2Name=nullable(TYPE_NAME),
+        kind=one_of(*TypeKind),
+        description=nullable(TEXT),
+        schema=_described({}, "A JSON Schema, shown and never enforced; null for none."),
+    ),
+    "NewEventType": request(
+        description=nullable({"type": "string", "maxLength": 2000, "pattern": r"^[^\x00]*$"}),
+        schema={"type": ["object", "boolean", "null"], "description": "A JSON Schema, shown and never enforced."},
+        v1Name=_described(nullable(TYPE_NAME), "Absent: the name itself. Null: V1 subscriptions never get it."),
+        v2Name=_described(nullable(TYPE_NAME), "Absent: the name itself. Null: V2 subscriptions never get it."),
+    ),
+    "Subscription": answer(**SUBSCRIPTION),
+    "CreatedSubscription": {
+        "allOf": [
+            ref("Subscription"),
+            answer(secret=_described(TEXT, "The key of both signatures: shown here and by rotation alone.")),
+        ]
+    },
+    "NewSubscription": request(
+        ("callbackUrl",),
+        callbackUrl=CALLBACK_URL,
+        payloadVersion=nullable(one_of("V1", "STANDARD", "RAW")),
+        **CHANGEABLE,
+    ),
+    "SubscriptionChange": request(callbackUrl=CALLBACK_URL, active=BOOLEAN, **CHANGEABLE),
+    "Attempt": answer(
+        id=ID,
+        deliveryId=ID,
+        eventId=EVENT_ID,
+        cloudEventId=EVENT_ID,
+        eventType=TEXT,
+        **OUTCOME,
+        requestBody=nullable(TEXT),
+        responseBody=nullable(TEXT),
+    ),
+    "AttemptPage": answer(
+        content=array(ref("Attempt")), totalElements=COUNT, totalPages=COUNT, size=COUNT, number=COUNT
+    ),
+    "Delivery": answer(
+        id=ID,
+        subscriptionId=ID,
+        companyId=ID,
+        state=one_of(*DeliveryState),
+        reason=nullable(TEXT),
+        dueAt=nullable(INSTANT),
+    ),
+    "DeliveryDetail": {
+        "allOf": [
+            ref("Delivery"),
+            answer(
+                eventId=EVENT_ID,
+                eventType=TEXT,
+                attempts=array(answer(**OUTCOME, requestBody=nullable(TEXT), timings=TIMINGS)),
+            ),
+        ]
+    },
+    "Event": answer(**EVENT, counts=COUNTS),
+    "EventDetail": answer(
+        **EVENT,
+        counts=COUNTS,
+        deliveries=array({"allOf": [ref("Delivery"), answer(attempts=array(answer(**OUTCOME)))]}, maxItems=200),
+        notMatched=array(answer(subscriptionId=ID, reason=TEXT)),
+    ),
+    "NewEvent": request(
+        ("eventType", "data"),
+        eventType=TYPE_NAME,
+        companyIds=_described(array(ID, minItems=1, maxItems=1000), "Exactly one of this and `recipients`."),
+        recipients=array(
+            request(
+                ("companyId",),
+                companyId=ID,
+                caseDirection=nullable(one_of("INBOUND", "OUTBOUND")),
+                partnerCompanyId=nullable({"type": "integer"}),
+            ),
+            minItems=1,
+            maxItems=1000,
+        ),
+        data=_described({"type": "object"}, "At most 256 KiB after compaction; delivered byte for byte."),
+        id=_described(EVENT_ID, "Your own id: publishing the same event twice under it stores it once."),
+        occurredAt=INSTANT,
+    ),
+    "NewEvents": request(("events",), events=array(ref("NewEvent"), minItems=1, maxItems=1000)),
+    "AcceptedEvent": answer(id=EVENT_ID, eventType=TYPE_NAME, acceptedAt=INSTANT, deliveries=COUNT),
+    "AcceptedEvents": answer(events=array(answer(id=EVENT_ID, deliveries=COUNT))),
+}
