@@ -37,7 +37,8 @@ def demo(
 ) -> None:
     """Show the path of an event: publish, fail, retry, deliver.
 
-    Starts a server and a receiver that fails twice. Uses a free port and a temporary database, ends by itself, and leaves nothing behind.
+    Starts a server on a free port with a temporary database, and a receiver that fails twice. Ends by itself and
+    leaves nothing behind.
     """
     from hookline.cli.console import console
 

@@ -1,0 +1,56 @@
+# Everything runs in .venv, which is made from the lock file the first time it is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check bench format lock picture clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+run: $(READY) ## run the service for development: http://127.0.0.1:8080, database hookline.db
+	$(BIN)/hookline serve --dev
+
+demo: $(READY) ## show an event published, failed, retried and delivered
+	$(BIN)/hookline demo
+
+test: $(READY) ## run all tests; none needs a service that is started by hand
+	$(BIN)/pytest
+
+check: $(READY) ## check format, lint, types and generated pages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m docs_pages --check
+
+bench: $(READY) ## measure the path from publish to arrival
+	$(BIN)/python bench/path.py
+
+format: $(READY) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+picture: $(READY) ## render the demo for the README
+	$(BIN)/hookline demo --picture docs/images/demo.svg
+
+lock: $(READY) ## resolve the dependencies again
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) --upgrade pyproject.toml -o requirements.lock
+	$(COMPILE) --upgrade pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
+
+clean: ## remove the virtual environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Hookline needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "This Python cannot make a virtual environment: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
