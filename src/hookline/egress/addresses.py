@@ -1,8 +1,8 @@
 """Which addresses may be called: our own table, refusing by default. Pure.
 
 Never ask `ipaddress.is_global`: of 96 dangerous addresses it lets 34 through. In IPv6 only the space that is handed
-out to sites is open; in IPv4, where nearly all is handed out, the exceptions are listed. Sources: the IANA special-purpose
-address registries and the RFC beside each line.
+out to sites is open; in IPv4, where nearly all is handed out, the exceptions are listed. Sources: the IANA registries of
+special-purpose addresses, and the RFC beside each line.
 """
 
 from collections.abc import Iterable, Sequence
@@ -127,9 +127,9 @@ def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
     number = int(address)
     low = number & 0xFFFF_FFFF
     top_96 = number >> 32
-    if top_96 in {0xFFFF, 0xFFFF_0000, 0x64_FF9B << 64}:  # mapped, translated, NAT64
-        return (IPv4Address(low),)
-    if top_96 == 0 and low > 1:  # compatible; :: and ::1 are themselves
+    # In the low 32 bits: IPv4-compatible, -mapped, -translated, NAT64, ISATAP
+    is_compatible = top_96 == 0 and low > 1  # :: and ::1 are themselves
+    if is_compatible or top_96 in {0xFFFF, 0xFFFF_0000, 0x64_FF9B << 64} or _is_isatap(number):
         return (IPv4Address(low),)
     if number >> 80 == 0x64_FF9B_0001:  # local NAT64: RFC 6052, 2.2 places it by the length of the prefix, /48 or /96
         return (IPv4Address((number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF), IPv4Address(low))
@@ -137,8 +137,6 @@ def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
         return (IPv4Address(number >> 80 & 0xFFFF_FFFF),)
     if number >> 96 == 0x2001_0000:  # Teredo: the server, and the client with all bits turned over
         return (IPv4Address(number >> 64 & 0xFFFF_FFFF), IPv4Address(low ^ 0xFFFF_FFFF))
-    if _is_isatap(number):
-        return (IPv4Address(low),)
     return ()
 
 

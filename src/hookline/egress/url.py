@@ -21,8 +21,12 @@ SECURE_PORT: Final = 443
 PLAIN_PORT: Final = 80
 
 PRIVATE_SUFFIXES: Final = frozenset(
-    # RFC 6761, 6762, 7686, 8375, 9476, ICANN's "internal"; then what home routers, offices and clusters use
-    "localhost localdomain local internal test invalid alt onion arpa lan home corp intranet private consul svc".split()
+    {
+        # RFC 6761, 6762, 7686, 8375, 9476 and ICANN's resolution on "internal"
+        *("localhost", "local", "test", "invalid", "alt", "onion", "arpa", "internal"),
+        # what home routers, offices and clusters use
+        *("localdomain", "lan", "home", "corp", "intranet", "private", "consul", "svc"),
+    }
 )
 
 BLOCKED_PORTS: Final = frozenset(
