@@ -9,6 +9,7 @@ Three readings, never mixed up:
 * `monotonic_seconds`: spans inside one process (deadlines, windows).
 """
 
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -39,19 +40,22 @@ class SystemClock:
     def __init__(self) -> None:
         self._schedule_at = float(time.time_ns() // 1_000_000)
         self._boot_at = _boot_ms()
+        self._lock = threading.Lock()
+        """Two threads that advanced at once would count the same span twice, and send early."""
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
     def schedule_ms(self) -> int:
-        boot = _boot_ms()
-        passed = boot - self._boot_at
-        if passed > 0:
-            offset = self.wall_ms() - (self._schedule_at + passed)
-            drift_max = passed * DRIFT_SHARE_MAX
-            self._schedule_at += passed + max(-drift_max, min(drift_max, offset))
-            self._boot_at = boot
-        return int(self._schedule_at)
+        with self._lock:
+            boot = _boot_ms()
+            passed = boot - self._boot_at
+            if passed > 0:
+                offset = self.wall_ms() - (self._schedule_at + passed)
+                drift_max = passed * DRIFT_SHARE_MAX
+                self._schedule_at += passed + max(-drift_max, min(drift_max, offset))
+                self._boot_at = boot
+            return int(self._schedule_at)
 
     def monotonic_seconds(self) -> float:
         return time.monotonic()

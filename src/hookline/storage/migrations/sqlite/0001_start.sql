@@ -90,7 +90,9 @@ CREATE TABLE lanes (
   slots INTEGER NOT NULL CHECK (slots >= 1),
   slots_max INTEGER NOT NULL CHECK (slots_max BETWEEN 1 AND 100),
   hold_until INTEGER,                   -- Retry-After: nothing starts earlier
-  next_due INTEGER                      -- a hint: no later than the first due row that has room, repaired from the index
+  -- When a claim should look here: the due time of the first pending row, but not before hold_until; null with none,
+  -- or with all slots taken, for then the end of an attempt sets it again. A publish lowers it, so it may be too early.
+  next_due INTEGER
 ) STRICT;
 CREATE INDEX lanes_due ON lanes (next_due) WHERE is_open = 1 AND next_due IS NOT NULL;
 
@@ -102,7 +104,8 @@ CREATE TABLE events (
   fingerprint BLOB CHECK (length(fingerprint) = 32),   -- null: the id is ours
   occurred_at INTEGER NOT NULL,
   accepted_at INTEGER NOT NULL,
-  catalogue_revision INTEGER NOT NULL
+  catalogue_revision INTEGER NOT NULL,
+  deliveries INTEGER NOT NULL           -- as first answered
 ) STRICT;
 
 CREATE TABLE recipients (
@@ -124,7 +127,7 @@ CREATE TABLE deliveries (
   failures INTEGER NOT NULL DEFAULT 0,  -- settled failed attempts of this round: they alone drive the schedule
   losses INTEGER NOT NULL DEFAULT 0,    -- attempts lost in a row
   due_at INTEGER,                       -- when the engine must look again: schedule, retry wait and lease in one
-  claimed_at INTEGER,
+  claimed_at INTEGER,                   -- on the schedule clock, as due_at
   payload_version TEXT NOT NULL,        -- frozen at creation, as the two below
   type_name TEXT NOT NULL,
   source TEXT,
@@ -134,10 +137,11 @@ CREATE TABLE deliveries (
   CHECK ((due_at IS NULL) = (state IN ('succeeded', 'dead', 'cancelled'))),
   CHECK ((claimed_at IS NOT NULL) = (state = 'sending'))
 ) STRICT;
-CREATE INDEX deliveries_due ON deliveries (subscription_id, due_at, id) WHERE state = 'pending';
+-- Every index ends with the rowid, which is the id: (…, id) need not be written.
+CREATE INDEX deliveries_due ON deliveries (subscription_id, due_at) WHERE state = 'pending';
 CREATE INDEX deliveries_leased ON deliveries (due_at) WHERE state = 'sending';
 CREATE INDEX deliveries_in_flight ON deliveries (subscription_id) WHERE state = 'sending';
-CREATE INDEX deliveries_open ON deliveries (subscription_id, id) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_open ON deliveries (subscription_id) WHERE due_at IS NOT NULL;
 
 CREATE TABLE attempts (
   id INTEGER PRIMARY KEY,
@@ -160,7 +164,7 @@ CREATE TABLE attempts (
   dead_lettered INTEGER NOT NULL CHECK (dead_lettered IN (0, 1)),
   UNIQUE (delivery_id, number)
 ) STRICT;
-CREATE INDEX attempts_log ON attempts (subscription_id, id);
+CREATE INDEX attempts_log ON attempts (subscription_id);
 
 CREATE TABLE idempotency_keys (
   key TEXT PRIMARY KEY,

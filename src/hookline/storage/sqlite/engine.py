@@ -1,0 +1,252 @@
+"""`SqliteStorage`: the storage protocol on one embedded SQLite file.
+
+Everything that writes goes through the writer, everything that reads through the readers; what a verb does stands in
+the module of its subject.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import apsw
+
+from hookline.clock import Clock
+from hookline.errors import StartRefused, Unavailable
+from hookline.fairness import Flight
+from hookline.model import Company, EventType, Subscription, Token
+from hookline.storage.migrate import migrations, refuse_outdated, still_needed
+from hookline.storage.protocol import (
+    AttemptPage,
+    AttemptQuery,
+    Backlog,
+    Catalogue,
+    Claim,
+    CompanyDeletion,
+    Creation,
+    DeliveryView,
+    EventDetail,
+    EventQuery,
+    EventView,
+    Fence,
+    Page,
+    Publication,
+    PublishResult,
+    Routes,
+    Settlement,
+    SubscriptionQuery,
+)
+from hookline.storage.sqlite import directory, lanes, log, schema, subscriptions, upkeep
+from hookline.storage.sqlite.claiming import ClaimRequest, claim_due
+from hookline.storage.sqlite.committing import Committer, Request, Verb
+from hookline.storage.sqlite.connection import FileLock, connect_reader, connect_writer
+from hookline.storage.sqlite.publishing import publish
+from hookline.storage.sqlite.readers import OpenReaders, Query, Readers, ThreadedReaders
+from hookline.storage.sqlite.settling import release, settle
+from hookline.storage.sqlite.transaction import Transaction
+from hookline.storage.sqlite.writer import OpenWriter, ThreadedWriter, Writer
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class SqliteStorage:
+    """Fulfils `storage.protocol.Storage`. One process at a time per file.
+
+    A new file is given the current schema; one with an older schema is refused until it is migrated.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Clock,
+        writer: OpenWriter = ThreadedWriter,
+        readers: OpenReaders = ThreadedReaders,
+        vfs: str | None = None,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._open_writer = writer
+        self._open_readers = readers
+        self._vfs = vfs
+        self._lock = FileLock(path)
+        self._writer: Writer | None = None
+        self._readers: Readers | None = None
+
+    async def open(self) -> None:
+        self._lock.take()
+        try:
+            connection = connect_writer(self._path, self._vfs)
+            try:
+                _verify_schema(connection)
+                committer = Committer(connection, self._clock)
+            except BaseException:
+                connection.close()
+                raise
+            self._readers = self._open_readers(lambda: connect_reader(self._path, self._vfs))
+            self._writer = self._open_writer(committer)
+            await self._write(upkeep.end_leases)
+            await self._write(lanes.repair)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        writer, readers = self._writer, self._readers
+        self._writer = self._readers = None
+        try:
+            if readers:
+                await readers.close()
+            if writer:
+                await writer.close()
+        finally:
+            self._lock.release()
+
+    async def probe(self) -> None:
+        await self._write(upkeep.probe)
+
+    # publishing
+
+    async def catalogue(self) -> Catalogue:
+        return await self._read(directory.catalogue)
+
+    async def routes(self, company_ids: Sequence[int]) -> Mapping[int, Routes]:
+        return await self._read(lambda connection: subscriptions.routes(connection, company_ids))
+
+    async def publish(self, publication: Publication) -> PublishResult:
+        return await self._write_together(publish, publication)
+
+    # the engine
+
+    async def claim_due(
+        self, *, flight: Flight, rows_max: int, body_bytes_max: int, lease_ms: int, known: Mapping[int, int]
+    ) -> Claim:
+        request = ClaimRequest(flight, rows_max, body_bytes_max, lease_ms, known)
+        return await self._write_together(claim_due, request)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        return await self._write_together(settle, settlements)
+
+    async def release(self, fences: Sequence[Fence]) -> None:
+        await self._write_together(release, fences)
+
+    async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
+        since = self._clock.schedule_ms() - window_ms
+        return await self._read(lambda connection: upkeep.has_fresh_claims(connection, subscription_id, since))
+
+    async def repair_lanes(self) -> None:
+        await self._write(lanes.repair)
+
+    async def close_deleted(self, limit: int) -> int:
+        return await self._write(lambda transaction: upkeep.close_deleted(transaction, limit))
+
+    async def forget_keys(self, limit: int) -> int:
+        return await self._write(lambda transaction: upkeep.forget_keys(transaction, limit))
+
+    async def backlog(self) -> Backlog:
+        now = self._clock.schedule_ms()
+        return await self._read(lambda connection: upkeep.backlog(connection, now))
+
+    # subscriptions
+
+    async def create_subscription(self, subscription: Subscription, per_company_max: int) -> Creation:
+        return await self._write(lambda transaction: subscriptions.create(transaction, subscription, per_company_max))
+
+    async def replace_subscription(self, subscription: Subscription, *, lift_hold: bool) -> bool:
+        return await self._write(
+            lambda transaction: subscriptions.replace(transaction, subscription, lift_hold=lift_hold)
+        )
+
+    async def delete_subscription(self, subscription_id: int) -> bool:
+        return await self._write(lambda transaction: subscriptions.delete(transaction, subscription_id))
+
+    async def subscription(self, subscription_id: int) -> Subscription | None:
+        return await self._read(lambda connection: subscriptions.by_id(connection, subscription_id))
+
+    async def subscriptions(self, query: SubscriptionQuery) -> Page[Subscription]:
+        return await self._read(lambda connection: subscriptions.page(connection, query))
+
+    # who
+
+    async def create_company(self, company: Company) -> Creation:
+        return await self._write(lambda transaction: directory.create_company(transaction, company))
+
+    async def replace_company(self, company: Company) -> bool:
+        return await self._write(lambda transaction: directory.replace_company(transaction, company))
+
+    async def delete_company(self, company_id: int, *, cascade: bool) -> CompanyDeletion:
+        return await self._write(lambda transaction: directory.delete_company(transaction, company_id, cascade=cascade))
+
+    async def company(self, company_id: int) -> Company | None:
+        return await self._read(lambda connection: directory.company(connection, company_id))
+
+    async def companies(self, after_id: int, limit: int) -> Page[Company]:
+        return await self._read(lambda connection: directory.companies(connection, after_id, limit))
+
+    async def create_token(self, token: Token) -> Creation:
+        return await self._write(lambda transaction: directory.create_token(transaction, token))
+
+    async def tokens(self, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
+        return await self._read(lambda connection: directory.tokens(connection, company_id, after_id, limit))
+
+    async def revoke_token(self, company_id: int | None, token_id: int) -> bool:
+        return await self._write(lambda transaction: directory.revoke_token(transaction, company_id, token_id))
+
+    async def token_by_hash(self, token_hash: bytes) -> Token | None:
+        return await self._read(lambda connection: directory.token_by_hash(connection, token_hash))
+
+    async def change_counter(self) -> int:
+        return await self._read(directory.change_counter)
+
+    async def put_event_type(self, event_type: EventType) -> bool:
+        return await self._write(lambda transaction: directory.put_event_type(transaction, event_type))
+
+    async def delete_event_type(self, name: str) -> bool:
+        return await self._write(lambda transaction: directory.delete_event_type(transaction, name))
+
+    # the log
+
+    async def page_of_attempts(self, query: AttemptQuery) -> AttemptPage:
+        return await self._read(lambda connection: log.page_of_attempts(connection, query))
+
+    async def delivery(self, subscription_id: int, delivery_id: int) -> DeliveryView | None:
+        return await self._read(lambda connection: log.delivery(connection, subscription_id, delivery_id))
+
+    async def events(self, query: EventQuery) -> tuple[EventView, ...]:
+        return await self._read(lambda connection: log.events(connection, query))
+
+    async def event(
+        self, event_id: str, *, company_id: int | None, after_id: int, limit: int, attempts_max: int
+    ) -> EventDetail | None:
+        part = log.Part(company_id=company_id, after_id=after_id, limit=limit, attempts_max=attempts_max)
+        return await self._read(lambda connection: log.event(connection, event_id, part))
+
+    async def _write_together(self, verb: Verb[Argument, Result], argument: Argument) -> Result:
+        """Run a verb that takes neighbouring requests for it in bulk."""
+        if self._writer is None:
+            raise Unavailable("The database is not open.")
+        return await self._writer.run(Request(verb, argument))
+
+    async def _write(self, act: Callable[[Transaction], Result]) -> Result:
+        """Run something that is rare enough to stand alone in its group's transaction."""
+        return await self._write_together(_one_by_one, act)
+
+    async def _read(self, query: Query[Result]) -> Result:
+        if self._readers is None:
+            raise Unavailable("The database is not open.")
+        return await self._readers.run(query)
+
+
+def _one_by_one(transaction: Transaction, acts: Sequence[Callable[[Transaction], Result]]) -> Sequence[Result]:
+    return [act(transaction) for act in acts]
+
+
+def _verify_schema(connection: apsw.Connection) -> None:
+    try:
+        version = schema.version_of(connection)
+        needed = still_needed(migrations("sqlite"), version)
+        if version:
+            refuse_outdated(needed)
+        else:
+            schema.upgrade(connection, needed)
+    except apsw.Error as error:
+        raise StartRefused(f"The database cannot be read: {error}. It must be a SQLite file of Hookline.") from error

@@ -1,0 +1,256 @@
+"""The verbs that end attempts: `settle`, `release`, and the lost attempts that a claim finds.
+
+The fence is checked once, by reading the rows that are still `sending` under the given attempt; all later statements
+of the transaction go by id alone, as nobody else writes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, NamedTuple, assert_never
+
+import msgspec
+
+from hookline import fairness, lifecycle
+from hookline.lifecycle import GiveUp, Move, Reason, Retry, Succeed, Verdict
+from hookline.model import ErrorClass
+from hookline.storage.protocol import Fence, Settlement
+from hookline.storage.sqlite import lanes
+from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
+
+LOSSES_MAX: Final = 500
+"""Passed leases that one claim judges: after a crash with everything in flight, claims stay short."""
+
+_READ: Final = """
+SELECT
+  (SELECT json_group_array(json_array(id, attempt)) FROM deliveries
+    WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'sending'),
+  (SELECT json_group_array(json_array(l.subscription_id, s.deleted_at IS NOT NULL, l.slots, l.slots_max,
+      (SELECT count(*) FROM deliveries AS d WHERE d.state = 'sending' AND d.subscription_id = l.subscription_id)))
+    FROM lanes AS l JOIN subscriptions AS s ON s.id = l.subscription_id
+    WHERE l.subscription_id IN (SELECT value FROM json_each(?2)))"""
+
+_LOST: Final = """
+SELECT json_group_array(json_array(d.id, attempt, losses, subscription_id, deleted_at IS NOT NULL)) FROM (
+  SELECT id, attempt, losses, subscription_id FROM deliveries WHERE state = 'sending' AND due_at <= ?1
+  ORDER BY due_at LIMIT ?2
+) AS d JOIN subscriptions AS s ON s.id = d.subscription_id"""
+
+_FLYING: Final = msgspec.json.Decoder(list[tuple[int, int]])
+_LANES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int]])
+_LOSSES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int]])
+
+_NOTHING_SENT: Final = (None,) * 7
+"""Timings, heads and body of an attempt that left no trace."""
+
+_SUCCEED: Final = (
+    "UPDATE deliveries SET state = 'succeeded', losses = 0, due_at = NULL, claimed_at = NULL, settled_at = ?1"
+    " WHERE id IN (SELECT value FROM json_each(?2))"
+)
+_FAIL: Final = Bulk(
+    "UPDATE deliveries SET state = g.column2, failures = failures + g.column3, losses = g.column4, due_at = g.column5,"
+    " reason = g.column6, settled_at = g.column7, claimed_at = NULL"
+    " FROM (VALUES {rows}) AS g WHERE g.column1 IS NOT NULL AND deliveries.id = g.column1",
+    columns=7,
+)
+_LOG: Final = Bulk(
+    "INSERT INTO attempts (created_at, id, delivery_id, subscription_id, number, http_status, error, detail,"
+    " duration_ms, dns_ms, connect_ms, tls_ms, wait_ms, request_head, response_head, response_body, next_attempt_at,"
+    " dead_lettered) SELECT ?1, * FROM (VALUES {rows}) WHERE column1 IS NOT NULL",
+    columns=17,
+)
+_ADJUST: Final = Bulk(
+    "UPDATE lanes SET slots = coalesce(g.column2, slots),"
+    " hold_until = coalesce(max(coalesce(hold_until, 0), g.column3), hold_until)"
+    " FROM (VALUES {rows}) AS g WHERE g.column1 IS NOT NULL AND lanes.subscription_id = g.column1",
+    columns=3,
+)
+_RELEASE: Final = (
+    "UPDATE deliveries SET state = 'pending', due_at = ?1, claimed_at = NULL"
+    " WHERE id IN (SELECT value FROM json_each(?2))"
+)
+
+
+_DEACTIVATE: Final = (
+    "UPDATE subscriptions SET active = 0, inactive_reason = 'gone', inactive_at = ?1, updated_at = ?1,"
+    " revision = revision + 1 WHERE id IN (SELECT value FROM json_each(?2)) AND active = 1 AND deleted_at IS NULL"
+)
+_CLOSE: Final = "UPDATE lanes SET is_open = 0 WHERE subscription_id IN (SELECT value FROM json_each(?1))"
+
+
+def settle(transaction: Transaction, requests: Sequence[Sequence[Settlement]]) -> Sequence[Sequence[bool]]:
+    """Record the ends of attempts whose fence is current; answer for each whether it was."""
+    settlements = list(chain.from_iterable(requests))
+    flying, its_lanes = _read(transaction, [settlement.fence for settlement in settlements])
+    # Taken out as they are settled, so that the second settlement of one attempt finds nothing.
+    answers = [flying.pop(settlement.fence.delivery_id, None) == settlement.fence.attempt for settlement in settlements]
+    current = [settlement for settlement, is_current in zip(settlements, answers, strict=True) if is_current]
+    if current:
+        endings = _Endings(transaction)
+        for settlement in current:
+            endings.add(settlement, is_deleted=bool(its_lanes[settlement.fence.subscription_id].is_deleted))
+        endings.write()
+        _adjust_lanes(transaction, its_lanes, current)
+        _deactivate_gone(transaction, current)
+        lanes.refresh(transaction, its_lanes)
+    answer = iter(answers)
+    return [tuple([next(answer) for _ in request]) for request in requests]
+
+
+def release(transaction: Transaction, requests: Sequence[Sequence[Fence]]) -> Sequence[None]:
+    """Hand back what is still under the given fences."""
+    fences = list(chain.from_iterable(requests))
+    flying, its_lanes = _read(transaction, fences)
+    current = [fence.delivery_id for fence in fences if flying.get(fence.delivery_id) == fence.attempt]
+    if current:
+        transaction.run(_RELEASE, (transaction.now, json_ids(current)))
+        lanes.refresh(transaction, its_lanes)
+    return [None] * len(requests)
+
+
+class Losses(NamedTuple):
+    """What became of attempts whose lease had passed."""
+
+    lost: int
+    parked: int
+
+
+def log_losses(transaction: Transaction) -> Losses:
+    """Log attempts whose lease has passed, oldest first, and judge their deliveries; `LOSSES_MAX` at a time."""
+    found = _LOSSES.decode(transaction.one(_LOST, (transaction.now, LOSSES_MAX)))
+    endings = _Endings(transaction)
+    parked = 0
+    for delivery_id, attempt, losses, subscription_id, is_deleted in found:
+        verdict = lifecycle.verdict_of_loss(losses)
+        parked += isinstance(verdict, GiveUp) and not is_deleted
+        fence = Fence(delivery_id=delivery_id, subscription_id=subscription_id, company_id=0, attempt=attempt)
+        endings.add_loss(fence, verdict, losses, is_deleted=bool(is_deleted))
+    endings.write()
+    lanes.refresh(transaction, {row[3] for row in found})
+    return Losses(len(found), parked)
+
+
+class _LaneState(NamedTuple):
+    subscription_id: int
+    is_deleted: int
+    slots: int
+    slots_max: int
+    in_flight: int
+
+
+def _read(transaction: Transaction, fences: Sequence[Fence]) -> tuple[dict[int, int], Mapping[int, _LaneState]]:
+    """Return the current attempt of each delivery that is in flight, and the lanes, both by id."""
+    flying, its_lanes = transaction.one(
+        _READ,
+        (json_ids([fence.delivery_id for fence in fences]), json_ids({fence.subscription_id for fence in fences})),
+    )
+    return dict(_FLYING.decode(flying)), {row[0]: _LaneState(*row) for row in _LANES.decode(its_lanes)}
+
+
+def _adjust_lanes(
+    transaction: Transaction, its_lanes: Mapping[int, _LaneState], settlements: Sequence[Settlement]
+) -> None:
+    """Grow or halve the lanes' slots and lengthen their holds; most settlements change neither."""
+    answers, timeouts = Counter[int](), Counter[int]()
+    holds: dict[int, int] = {}
+    for settlement in settlements:
+        subscription_id = settlement.fence.subscription_id
+        answers[subscription_id] += settlement.answered
+        timeouts[subscription_id] += settlement.timed_out
+        if settlement.hold_ms is not None:
+            holds[subscription_id] = max(holds.get(subscription_id, 0), transaction.now + settlement.hold_ms)
+    rows = []
+    for subscription_id in answers:
+        lane = its_lanes[subscription_id]
+        slots = fairness.slots_after(
+            lane.slots, lane.slots_max, lane.in_flight, answers[subscription_id], timeouts[subscription_id]
+        )
+        if slots != lane.slots or subscription_id in holds:
+            rows.append((subscription_id, slots, holds.get(subscription_id)))
+    _ADJUST.run(transaction, rows)
+
+
+def _deactivate_gone(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
+    gone = {
+        settlement.fence.subscription_id
+        for settlement in settlements
+        if isinstance(settlement.verdict, GiveUp) and settlement.verdict.gone
+    }
+    if gone:
+        transaction.run(_DEACTIVATE, (transaction.wall, json_ids(gone)))
+        transaction.run(_CLOSE, (json_ids(gone),))
+
+
+class _Endings:
+    """The rows that ends of attempts come to: a move of the delivery and a line of the log for each."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._succeeded: list[int] = []
+        self._moved: list[tuple[Any, ...]] = []
+        self._log: list[tuple[Any, ...]] = []
+
+    def add(self, settlement: Settlement, *, is_deleted: bool) -> None:
+        """Add the end that a worker reports."""
+        record, timings = settlement.record, settlement.record.timings
+        next_attempt_at, dead_lettered = self._move(settlement.fence, settlement.verdict, 1, 0, is_deleted=is_deleted)
+        self._log.append(
+            (
+                self._transaction.ids.next_attempt(self._transaction.first_id),
+                settlement.fence.delivery_id,
+                settlement.fence.subscription_id,
+                settlement.fence.attempt,
+                record.http_status,
+                record.error,
+                record.detail,
+                record.duration_ms,
+                timings.dns_ms,
+                timings.connect_ms,
+                timings.tls_ms,
+                timings.wait_ms,
+                record.request_head,
+                record.response_head,
+                record.response_body,
+                next_attempt_at,
+                dead_lettered,
+            )
+        )
+
+    def add_loss(self, fence: Fence, verdict: Verdict, losses: int, *, is_deleted: bool) -> None:
+        """Add an attempt that nobody reports any more: it uses no retry and took no time that we know of."""
+        next_attempt_at, dead_lettered = self._move(fence, verdict, 0, losses + 1, is_deleted=is_deleted)
+        attempt_id = self._transaction.ids.next_attempt(self._transaction.first_id)
+        known = (attempt_id, fence.delivery_id, fence.subscription_id, fence.attempt, None, ErrorClass.LOST, None, 0)
+        self._log.append((*known, *_NOTHING_SENT, next_attempt_at, dead_lettered))
+
+    def write(self) -> None:
+        """Store all rows."""
+        transaction = self._transaction
+        if self._succeeded:
+            transaction.run(_SUCCEED, (transaction.wall, json_ids(self._succeeded)))
+        _FAIL.run(transaction, self._moved)
+        _LOG.run(transaction, self._log, (transaction.wall,))
+
+    def _move(
+        self, fence: Fence, verdict: Verdict, failures: int, losses: int, *, is_deleted: bool
+    ) -> tuple[int | None, bool]:
+        """Move the delivery; return when its next attempt is due by the wall clock, and whether it is dead now."""
+        now, wall = self._transaction.now, self._transaction.wall
+        match verdict:
+            case Succeed():
+                self._succeeded.append(fence.delivery_id)
+                return None, False
+            case Retry() | GiveUp() if is_deleted:
+                state = lifecycle.after(lifecycle.SENDING, Move.CANCEL)
+                self._moved.append((fence.delivery_id, state, failures, losses, None, Reason.DELETED, wall))
+                return None, False
+            case Retry(wait_ms):
+                state = lifecycle.after(lifecycle.SENDING, Move.LOSE if losses else Move.RETRY)
+                self._moved.append((fence.delivery_id, state, failures, losses, now + wait_ms, None, None))
+                return wall + wait_ms, False
+            case GiveUp(reason):
+                state = lifecycle.after(lifecycle.SENDING, Move.PARK if losses else Move.GIVE_UP)
+                self._moved.append((fence.delivery_id, state, failures, losses, None, reason, wall))
+                return None, True
+            case _:
+                assert_never(verdict)

@@ -1,0 +1,226 @@
+"""Verbs on subscriptions. Each change raises the company's revision and keeps what matching saw of it by revision."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final, Protocol, TypeVar
+
+import apsw
+
+from hookline import fairness
+from hookline.model import AuthType, PayloadVersion, Subscription
+from hookline.storage import records
+from hookline.storage.protocol import Creation, Page, Route, Routes, SubscriptionQuery
+from hookline.storage.sqlite import lanes
+from hookline.storage.sqlite.publishing import BUILT_IN_COMPANY_ID
+from hookline.storage.sqlite.transaction import Transaction, json_ids
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+Identified = TypeVar("Identified", bound=_HasId)
+
+_COLUMNS: Final = (
+    "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
+    " headers_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
+)
+_BY_IDS: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE id IN (SELECT value FROM json_each(?1))"
+_BY_ID: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE id = ? AND deleted_at IS NULL"
+_PAGE: Final = f"""
+SELECT {_COLUMNS} FROM subscriptions
+WHERE id > ?1 AND deleted_at IS NULL AND payload_version IN (SELECT value FROM json_each(?2)) {{narrowed}}
+ORDER BY id LIMIT ?3"""
+_PAGE_OF_ALL: Final = _PAGE.format(narrowed="")
+_PAGE_OF_COMPANY: Final = _PAGE.format(narrowed="AND company_id = ?4")
+
+_ROUTES: Final = """
+SELECT c.id, c.revision, s.id, s.payload_version, s.event_types
+FROM companies AS c LEFT JOIN subscriptions AS s ON s.company_id = c.id AND s.deleted_at IS NULL
+WHERE c.id IN (SELECT value FROM json_each(?1)) AND c.deleted_at IS NULL AND c.id <> ?2
+ORDER BY c.id, s.id"""
+
+_INSERT: Final = f"INSERT INTO subscriptions ({_COLUMNS}) VALUES ({', '.join('?' * 16)})"
+_INSERT_LANE: Final = (
+    "INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_REPLACE: Final = """
+UPDATE subscriptions SET callback_url = ?, event_types = ?, policies = ?, secrets = ?, auth_type = ?, auth_sealed = ?,
+  headers_sealed = ?, active = ?, inactive_reason = ?, inactive_at = ?, updated_at = ?, revision = revision + 1
+WHERE id = ? AND revision = ? - 1 AND deleted_at IS NULL"""
+_REPLACE_LANE: Final = """
+UPDATE lanes SET host = ?2, is_open = ?3, slots_max = ?4, slots = min(slots, ?4),
+  hold_until = CASE WHEN ?5 THEN NULL ELSE hold_until END
+WHERE subscription_id = ?1"""
+
+_DELETE: Final = "UPDATE subscriptions SET deleted_at = ? WHERE id = ?"
+_CLOSE_LANE: Final = "UPDATE lanes SET is_open = 0 WHERE subscription_id = ?"
+_RAISE_REVISION: Final = "UPDATE companies SET revision = revision + 1 WHERE id = ? RETURNING revision"
+_KEEP_ROUTE: Final = (
+    "INSERT INTO subscription_revisions (company_id, subscription_id, revision, route) VALUES (?, ?, ?, ?)"
+)
+
+
+def create(transaction: Transaction, subscription: Subscription, per_company_max: int) -> Creation:
+    """Store a new one with its lane."""
+    company_id = subscription.company_id
+    if transaction.one("SELECT 1 FROM companies WHERE id = ? AND deleted_at IS NULL", (company_id,)) is None:
+        return Creation.NO_COMPANY
+    if transaction.one("SELECT 1 FROM subscriptions WHERE id = ?", (subscription.id,)):
+        return Creation.ID_TAKEN
+    count = "SELECT count(*) FROM subscriptions WHERE company_id = ? AND deleted_at IS NULL"
+    if transaction.one(count, (company_id,)) >= per_company_max:
+        return Creation.QUOTA_REACHED
+    transaction.run(
+        _INSERT,
+        (
+            subscription.id,
+            company_id,
+            subscription.revision,
+            subscription.callback_url,
+            _names(subscription),
+            subscription.payload_version,
+            records.encode(subscription.policies),
+            records.encode(subscription.secrets),
+            subscription.auth_type,
+            subscription.auth_sealed,
+            subscription.headers_sealed,
+            subscription.active,
+            subscription.inactive_reason,
+            subscription.inactive_at,
+            subscription.created_at,
+            subscription.updated_at,
+        ),
+    )
+    slots_max = subscription.policies.max_in_flight
+    slots = min(fairness.SLOTS_AT_FIRST, slots_max)
+    host = records.host_of(subscription.callback_url)
+    transaction.run(_INSERT_LANE, (subscription.id, company_id, host, subscription.active, slots, slots_max))
+    _keep_route(transaction, company_id, subscription.id, records.encode(records.route_of(subscription)))
+    return Creation.CREATED
+
+
+def replace(transaction: Transaction, subscription: Subscription, *, lift_hold: bool) -> bool:
+    """Store a changed one over its predecessor; False where that is not what is stored."""
+    replaced = transaction.run(
+        _REPLACE,
+        (
+            subscription.callback_url,
+            _names(subscription),
+            records.encode(subscription.policies),
+            records.encode(subscription.secrets),
+            subscription.auth_type,
+            subscription.auth_sealed,
+            subscription.headers_sealed,
+            subscription.active,
+            subscription.inactive_reason,
+            subscription.inactive_at,
+            subscription.updated_at,
+            subscription.id,
+            subscription.revision,
+        ),
+    )
+    if not replaced:
+        return False
+    host = records.host_of(subscription.callback_url)
+    slots_max = subscription.policies.max_in_flight
+    transaction.run(_REPLACE_LANE, (subscription.id, host, subscription.active, slots_max, lift_hold))
+    lanes.refresh(transaction, [subscription.id])
+    route = records.encode(records.route_of(subscription))
+    _keep_route(transaction, subscription.company_id, subscription.id, route)
+    return True
+
+
+def delete(transaction: Transaction, subscription_id: int) -> bool:
+    """Mark one deleted and close its lane; its rows stay for `upkeep.close_deleted`."""
+    find = "SELECT company_id FROM subscriptions WHERE id = ? AND deleted_at IS NULL"
+    company_id = transaction.one(find, (subscription_id,))
+    if company_id is None:
+        return False
+    transaction.run(_DELETE, (transaction.wall, subscription_id))
+    transaction.run(_CLOSE_LANE, (subscription_id,))
+    _keep_route(transaction, company_id, subscription_id, None)
+    return True
+
+
+def by_id(connection: apsw.Connection, subscription_id: int) -> Subscription | None:
+    """Read one that is not deleted."""
+    row = connection.execute(_BY_ID, (subscription_id,)).get
+    return None if row is None else _subscription(row)
+
+
+def by_ids(connection: apsw.Connection, ids: Iterable[int]) -> Mapping[int, Subscription]:
+    """Read several, deleted or not, by id."""
+    found = map(_subscription, connection.execute(_BY_IDS, (json_ids(ids),)))
+    return {subscription.id: subscription for subscription in found}
+
+
+def page(connection: apsw.Connection, query: SubscriptionQuery) -> Page[Subscription]:
+    """Read those that are not deleted, by id ascending."""
+    limit = -1 if query.limit is None else query.limit + 1
+    bindings: tuple[Any, ...] = (query.after_id, records.encode(query.versions), limit)
+    if query.company_id is None:
+        rows = connection.execute(_PAGE_OF_ALL, bindings)
+    else:
+        rows = connection.execute(_PAGE_OF_COMPANY, (*bindings, query.company_id))
+    return cut([_subscription(row) for row in rows], query.limit)
+
+
+def routes(connection: apsw.Connection, company_ids: Sequence[int]) -> Mapping[int, Routes]:
+    """Read the routes of companies that an event can name."""
+    rows = connection.execute(_ROUTES, (json_ids(company_ids), BUILT_IN_COMPANY_ID))
+    found = {}
+    for (company_id, revision), its_rows in groupby(rows, key=lambda row: row[:2]):
+        its_routes = tuple(
+            [
+                Route(
+                    subscription_id=subscription_id,
+                    company_id=company_id,
+                    payload_version=PayloadVersion(version),
+                    event_types=records.names(names),
+                )
+                for _, _, subscription_id, version, names in its_rows
+                if subscription_id is not None
+            ]
+        )
+        found[company_id] = Routes(company_id=company_id, revision=revision, routes=its_routes)
+    return found
+
+
+def cut(items: Sequence[Identified], limit: int | None) -> Page[Identified]:
+    """Make a page of at most `limit` items, one more having been read to know whether there is more."""
+    if limit is None or len(items) <= limit:
+        return Page(items=tuple(items), next_after_id=None)
+    return Page(items=tuple(items[:limit]), next_after_id=items[limit - 1].id)
+
+
+def _names(subscription: Subscription) -> str | None:
+    return None if subscription.event_types is None else records.encode(subscription.event_types)
+
+
+def _keep_route(transaction: Transaction, company_id: int, subscription_id: int, route: str | None) -> None:
+    """Raise the company's revision, and keep what matching sees of the subscription from it on."""
+    revision = transaction.one(_RAISE_REVISION, (company_id,))
+    transaction.run(_KEEP_ROUTE, (company_id, subscription_id, revision, route))
+
+
+def _subscription(row: Sequence[Any]) -> Subscription:
+    return Subscription(
+        id=row[0],
+        company_id=row[1],
+        revision=row[2],
+        callback_url=row[3],
+        event_types=records.names(row[4]),
+        payload_version=PayloadVersion(row[5]),
+        policies=records.policies(row[6]),
+        secrets=records.secrets(row[7]),
+        auth_type=AuthType(row[8]),
+        auth_sealed=row[9],
+        headers_sealed=row[10],
+        active=bool(row[11]),
+        inactive_reason=row[12],
+        inactive_at=row[13],
+        created_at=row[14],
+        updated_at=row[15],
+    )

@@ -1,0 +1,62 @@
+"""Verbs that keep house: the readiness probe, bounded cleaning, and what the engine asks about the backlog."""
+
+from typing import Final
+
+import apsw
+
+from hookline.storage.protocol import Backlog
+from hookline.storage.sqlite.transaction import Transaction
+
+OPEN_COUNTED_MAX: Final = 100_000
+"""Counting on would cost more than the number is worth."""
+
+_CLOSE_DELETED: Final = """
+UPDATE deliveries SET state = 'cancelled', due_at = NULL, reason = 'deleted', settled_at = ?1
+WHERE id IN (
+  SELECT d.id FROM subscriptions AS s CROSS JOIN deliveries AS d ON d.subscription_id = s.id AND d.state = 'pending'
+  WHERE s.deleted_at IS NOT NULL LIMIT ?2)"""
+
+_FORGET_KEYS: Final = """
+DELETE FROM idempotency_keys
+WHERE key IN (SELECT key FROM idempotency_keys WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"""
+
+_OPEN: Final = f"SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE due_at IS NOT NULL LIMIT {OPEN_COUNTED_MAX})"
+_OLDEST_DUE: Final = """
+SELECT min((
+  SELECT min(due_at) FROM deliveries AS d WHERE d.state = 'pending' AND d.subscription_id = l.subscription_id))
+FROM lanes AS l WHERE is_open = 1"""
+
+_FRESH: Final = "SELECT 1 FROM deliveries WHERE state = 'sending' AND subscription_id = ? AND claimed_at > ? LIMIT 1"
+
+
+def probe(transaction: Transaction) -> None:
+    """Write something tiny."""
+    transaction.run("UPDATE installation SET probed_at = ?", (transaction.wall,))
+
+
+def close_deleted(transaction: Transaction, limit: int) -> int:
+    """Cancel pending deliveries of deleted subscriptions."""
+    return transaction.run(_CLOSE_DELETED, (transaction.wall, limit))
+
+
+def forget_keys(transaction: Transaction, limit: int) -> int:
+    """Remove keys that have outlived their span."""
+    return transaction.run(_FORGET_KEYS, (transaction.wall, limit))
+
+
+def end_leases(transaction: Transaction) -> None:
+    """Make every attempt in flight look lost: right only while no other worker can live."""
+    transaction.run("UPDATE deliveries SET due_at = ? WHERE state = 'sending'", (transaction.now,))
+
+
+def backlog(connection: apsw.Connection, now: int) -> Backlog:
+    """Measure what waits at `now` of the schedule clock."""
+    oldest_due = connection.execute(_OLDEST_DUE).get
+    return Backlog(
+        open=connection.execute(_OPEN).get, oldest_due_ms=0 if oldest_due is None else max(0, now - oldest_due)
+    )
+
+
+def has_fresh_claims(connection: apsw.Connection, subscription_id: int, since: int) -> bool:
+    """Tell whether an attempt claimed after `since` is still in flight."""
+    return connection.execute(_FRESH, (subscription_id, since)).get is not None
