@@ -72,14 +72,15 @@ def administration(
             return OverApi(Client(Target(local.url, token or local.token)))
     settings = settings_of(database_url)
     file = database_file(settings.database_url)
-    if file is not None and not file.exists() and not creates:
+    is_new = file is not None and not file.exists()
+    if is_new and not creates:
         raise Failure(
-            f"there is no database at {file.absolute()}, and no server runs beside it.",
+            f"there is no database at {file and file.absolute()}, and no server runs beside it.",
             "Go to its directory, or say --database or --url.",
         )
     if database_url is None:
         note(f"No server runs here: working on {file or 'the database'} itself.")
-    return OnDatabase(settings)
+    return OnDatabase(settings, is_new=is_new)
 
 
 def settings_of(database_url: str | None) -> Settings:
@@ -118,8 +119,9 @@ class OverApi:
 class OnDatabase:
     """In the database, while no server runs on it (SQLite) or beside those that do (PostgreSQL)."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_new: bool) -> None:
         self._settings = settings
+        self._is_new = is_new
         self._clock = SystemClock()
 
     def create_company(self, name: str) -> Answer:
@@ -185,6 +187,8 @@ class OnDatabase:
 
     def _run(self, work: Callable[[Storage], Awaitable[Result]]) -> Result:
         async def run() -> Result:
+            if self._is_new:
+                await wiring.migrate(self._settings)
             async with wiring.open_storage(self._settings) as storage:
                 return await work(storage)
 

@@ -12,7 +12,7 @@ RECEIVER_PORT = 9000
 
 def first_steps(url: str, token: str, program: str, receiver_port: int) -> str:
     """Return three steps to paste into a POSIX shell: a company, a subscription with its receiver, an event."""
-    call = f"curl -sS -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
+    call = f"curl -sS -H {shlex.quote(f'Authorization: Bearer {token}')} -H 'Content-Type: application/json'"
     return f"""\
 Next, in another terminal:
 

@@ -12,6 +12,8 @@ from hookline.clock import Clock
 
 BODY_BYTES_MAX: Final = 1 << 20
 """Four times the largest data that Hookline takes."""
+DIGITS_MAX: Final = 12
+"""A longer Content-Length is too large, and need not become a number first."""
 IDS_MAX: Final = 10_000
 """So many webhook ids are remembered for counting; the oldest is forgotten."""
 
@@ -125,9 +127,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take one delivery."""
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > BODY_BYTES_MAX:
-            self._answer(413 if length.isdigit() else 411)
-            self.close_connection = True
+        if not (length.isascii() and length.isdigit()):
+            self._refuse(411)
+            return
+        if len(length) > DIGITS_MAX or int(length) > BODY_BYTES_MAX:
+            self._refuse(413)
             return
         body = self.rfile.read(int(length))
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -137,6 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
         """Stay silent: what came is reported by the receiver."""
+
+    def _refuse(self, status: int) -> None:
+        """Answer without reading the body, after which the connection is of no more use."""
+        self._answer(status)
+        self.close_connection = True
 
     def _answer(self, status: int) -> None:
         body = b"thanks\n" if status == 200 else b"not now\n"

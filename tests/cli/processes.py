@@ -1,0 +1,107 @@
+"""The executable, run as its users run it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, Queue
+
+import pytest
+
+PATIENCE_SECONDS = 30
+PROGRAM = [sys.executable, "-m", "hookline"]
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
+
+
+class Running:
+    """A process of ours whose standard output is read line by line."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._queue: Queue[str] = Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def wait_for(self, text: str) -> str:
+        """Return the first line that holds the text, from what was not waited over yet."""
+        while True:
+            try:
+                line = self._queue.get(timeout=PATIENCE_SECONDS)
+            except Empty:
+                break
+            self.lines.append(line)
+            if text in line:
+                return line
+            if line == "":
+                break
+        raise AssertionError(f"{text!r} did not come, but: {''.join(self.lines)}")
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Ask the process to end and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._queue.put(line)
+        self._queue.put("")
+
+
+Start = Callable[..., Running]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a command in the test's own directory; it is ended with the test."""
+    running: list[Running] = []
+
+    def start(*arguments: str, **environment: str) -> Running:
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=tmp_path,
+            env={**CLEAN, "HOOKLINE_DRAIN_SECONDS": "0", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append(Running(process))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.end()
+        if each.process.stdout:
+            each.process.stdout.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command in the test's own directory to its end."""
+
+    def run(*arguments: str, stdin: str | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            cwd=tmp_path,
+            env={**CLEAN, **environment},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def server(start: Start) -> Running:
+    """A development server that accepts requests, on a free port, with its database in the test's directory."""
+    running = start("serve", "--dev", "--port", "0", HOOKLINE_RETRY_DELAYS_SECONDS="1,1,1")
+    running.wait_for("hookline ready on http://127.0.0.1:")
+    return running

@@ -1,0 +1,323 @@
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+import typer
+from processes import PROGRAM, Run, Running, Start
+
+from hookline.cli.main import app
+
+pytest_plugins = ["processes"]
+
+ROOT = Path(__file__).parents[2]
+
+
+def leaves() -> dict[str, Any]:
+    """Every command by its full name."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        if hasattr(command, "commands"):
+            found |= {f"{name} {inner}": each for inner, each in command.commands.items()}
+        else:
+            found[name] = command
+    return found
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_answers_within_300_ms() -> None:
+    def seconds() -> float:
+        begun = monotonic()
+        subprocess.run([*PROGRAM, "--help"], check=True, capture_output=True)
+        return monotonic() - begun
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize("name", leaves())
+def test_every_command_has_an_example_of_itself(name: str) -> None:
+    assert f"Example: hookline {name}" in str(leaves()[name].epilog)
+
+
+@pytest.mark.parametrize("name", leaves())
+def test_commands_page_names_every_command_with_the_example_of_its_help(name: str) -> None:
+    example = str(leaves()[name].epilog).removeprefix("Example: ")
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+
+    assert re.search(rf"^\| `hookline {name}` \| .* \| `{re.escape(example)}` \|$", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", leaves())
+def test_every_option_says_what_it_does(name: str) -> None:
+    silent = [each.name for each in leaves()[name].params if not getattr(each, "help", None)]
+
+    assert silent == []
+
+
+def test_unknown_command_is_a_usage_error_that_names_the_help(run: Run) -> None:
+    ended = run("serv")
+
+    assert ended.returncode == 2
+    assert "--help" in ended.stderr
+
+
+# --- without a server ------------------------------------------------------------------------------------------------
+
+
+def test_production_without_a_key_says_how_to_make_one(run: Run) -> None:
+    ended = run("serve")
+
+    assert ended.returncode == 1
+    assert "openssl rand -base64 32" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_publish_without_a_server_says_how_to_start_one(run: Run) -> None:
+    ended = run("publish", "note.created", "--company", "2")
+
+    assert ended.returncode == 3
+    assert "hookline serve --dev" in ended.stderr
+
+
+def test_server_that_does_not_answer_is_told_from_one_that_refuses(run: Run) -> None:
+    ended = run("deliveries", "2", "--url", "http://127.0.0.1:9", "--token", "x" * 32)
+
+    assert ended.returncode == 3
+    assert "did not answer" in ended.stderr
+
+
+def test_companies_and_tokens_are_made_in_the_database_itself_where_no_server_runs(run: Run) -> None:
+    company = json.loads(run("company", "create", "Acme", "--json").stdout)
+    made = json.loads(
+        run("token", "create", "admin", "--role", "member", "--company", str(company["id"]), "--json").stdout
+    )
+    companies = json.loads(run("company", "list", "--json").stdout)
+    tokens = json.loads(run("token", "list", "--company", str(company["id"]), "--json").stdout)
+
+    assert companies == [company]
+    assert company["name"] == "Acme"
+    assert made.pop("token").startswith("hkl_mem_")
+    assert tokens == [made]
+
+
+def test_operator_token_made_before_the_first_start_opens_the_server(run: Run, start: Start) -> None:
+    token = run("token", "create", "first").stdout.strip()
+    server = start("serve", "--dev", "--port", "0")
+    url = server.wait_for("hookline ready on ").split()[-1]
+
+    assert run("company", "list", "--json", "--url", url, "--token", token).stdout == "[]\n"
+
+
+def test_token_is_revoked_in_the_database_itself(run: Run) -> None:
+    made = json.loads(run("token", "create", "first", "--json").stdout)
+
+    assert run("token", "revoke", str(made["id"])).returncode == 0
+    assert json.loads(run("token", "list", "--json").stdout) == []
+    assert run("token", "revoke", str(made["id"])).returncode == 1
+
+
+def test_listing_creates_no_database(run: Run, tmp_path: Path) -> None:
+    ended = run("company", "list")
+
+    assert ended.returncode == 1
+    assert "there is no database at" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("token", "create", "x", "--role", "member"),
+        ("token", "create", "x", "--role", "publisher", "--company", "2"),
+        ("token", "create", "x", "--expires-at", "tomorrow"),
+        ("token", "create", "x", "--expires-at", "2027-01-01T00:00:00"),
+        ("listen", "--secret", "typo"),
+        ("listen", "--secret", "whsec_AAAA", "--create"),
+        ("publish", "note.created", "--company", "2", "--data", "{", "--url", "http://127.0.0.1:9", "--token", "x"),
+        ("publish", "note.created", "--company", "2", "--data", "[]", "--url", "http://127.0.0.1:9", "--token", "x"),
+        ("publish", "note.created", "--company", "2", "--data", "@none", "--url", "http://127.0.0.1:9", "--token", "x"),
+    ],
+)
+def test_contradictions_are_usage_errors_with_a_next_step(run: Run, arguments: tuple[str, ...]) -> None:
+    ended = run(*arguments)
+
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 2
+    assert ended.stdout == ""
+
+
+def test_migrate_names_the_schema(run: Run) -> None:
+    assert json.loads(run("migrate", "--json").stdout)["schema"] >= 1
+
+
+# --- beside a server -------------------------------------------------------------------------------------------------
+
+
+def test_note_beside_the_database_is_private_and_goes_with_the_server(server: Running, tmp_path: Path) -> None:
+    note = tmp_path / "hookline.db.local"
+
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    assert sorted(json.loads(note.read_text(encoding="utf-8"))) == ["token", "url"]
+    assert server.end(signal.SIGTERM) == 0
+    assert not note.exists()
+
+
+def test_token_of_the_note_is_a_new_one_at_each_start(start: Start, tmp_path: Path, run: Run) -> None:
+    notes = []
+    for _ in range(2):
+        server = start("serve", "--dev", "--port", "0")
+        server.wait_for("hookline ready on ")
+        notes.append(json.loads((tmp_path / "hookline.db.local").read_text(encoding="utf-8")))
+        if len(notes) == 1:
+            server.end()
+    old, new = notes
+
+    assert run("company", "list", "--url", new["url"], "--token", new["token"]).returncode == 0
+    refused = run("company", "list", "--url", new["url"], "--token", old["token"])
+    assert refused.returncode == 1
+    assert "401" in refused.stderr
+
+
+def test_note_of_a_killed_server_is_not_trusted(server: Running, run: Run) -> None:
+    server.end(signal.SIGKILL)
+
+    assert "working on hookline.db itself" in run("company", "create", "Acme").stderr
+
+
+def test_database_in_use_is_refused_with_a_reason(server: Running, run: Run) -> None:
+    assert server.process.poll() is None
+    ended = run("company", "list", "--database", "sqlite:///hookline.db")
+
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+
+
+def test_publish_reaches_a_created_listener_genuine_and_byte_for_byte(server: Running, start: Start, run: Run) -> None:
+    assert server.process.poll() is None
+    listener = start("listen", "--create", "--count", "3", "--fail", "2", "--json")
+    company = re.findall(r"of company (\d+)", listener.wait_for("of company"))[0]
+    listener.wait_for("Listening on")
+    published = run(
+        "publish", "note.created", "--company", company, "--data", "-", "--json", stdin='{ "n": 1.10, "n": 1e400 }'
+    )
+    event = json.loads(published.stdout)
+    requests = [json.loads(listener.wait_for('"webhookId"')) for _ in range(3)]
+
+    assert listener.process.wait(30) == 0
+    assert [each["webhookId"] for each in requests] == [event["id"]] * 3
+    assert [each["attempt"] for each in requests] == ["1", "2", "3"]
+    assert [each["answered"] for each in requests] == [503, 503, 200]
+    assert {each["hubSignature"] for each in requests} == {each["standardSignature"] for each in requests} == {"valid"}
+    assert len({each["body"] for each in requests}) == 1
+    assert '"n":1.10,"n":1e400,' in requests[0]["body"]
+
+
+def test_listener_removes_the_subscription_that_it_made(server: Running, start: Start, run: Run) -> None:
+    assert server.process.poll() is None
+    listener = start("listen", "--create")
+    listener.wait_for("Listening on")
+    listener.end(signal.SIGINT)
+
+    assert "there is no subscription yet" in run("deliveries").stderr
+
+
+def test_deliveries_shows_each_attempt_of_the_only_subscription(server: Running, start: Start, run: Run) -> None:
+    assert server.process.poll() is None
+    listener = start("listen", "--create", "--fail", "1")
+    company = re.findall(r"of company (\d+)", listener.wait_for("of company"))[0]
+    listener.wait_for("Listening on")
+    assert run("publish", "note.created", "--company", company).returncode == 0
+    listener.wait_for("answered ✗ 503")
+    listener.wait_for("answered ✓ 200")
+    log: dict[str, list[dict[str, object]]] = {"content": []}
+    while len(log["content"]) < 2:  # the receiver knows of an attempt before the log does
+        log = json.loads(run("deliveries", "--json").stdout)
+
+    assert [row["httpStatus"] for row in log["content"]] == [200, 503]
+    shown = run("deliveries").stdout
+    assert "✓ 200" in shown
+    assert "✗ 503" in shown
+    assert "2 attempts" in shown
+    failed = json.loads(run("deliveries", "--status", "failed", "--json").stdout)
+    assert [row["httpStatus"] for row in failed["content"]] == [503]
+
+
+def test_unknown_event_type_names_the_remedy(server: Running, run: Run) -> None:
+    assert server.process.poll() is None
+    company = json.loads(run("company", "create", "Acme", "--json").stdout)
+    ended = run("publish", "order.paid", "--company", str(company["id"]))
+
+    assert ended.returncode == 1
+    assert "PUT /v1/event-types/order.paid" in ended.stderr
+
+
+# --- the first minute ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the first steps are typed with curl")
+def test_first_steps_work_as_printed(server: Running, tmp_path: Path) -> None:
+    server.wait_for("Next, in another terminal")
+    server.wait_for("$COMPANY")
+    server.wait_for("# 3.")
+    server.wait_for("note.created")
+    printed = "".join(server.lines)
+    script = printed[printed.index("# 1.") :]
+    shell = Running(
+        subprocess.Popen(
+            ["bash", "-c", f"set -e\n{script}\nwait"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    )
+    try:
+        shell.wait_for("company ")
+        shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✗ 503")
+        shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✓ 200")
+    finally:
+        os.killpg(shell.process.pid, signal.SIGTERM)
+        shell.process.wait(30)
+
+
+def test_demo_shows_everything_in_time_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    begun = monotonic()
+    ended = subprocess.run(
+        [*PROGRAM, "demo"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert monotonic() - begun < 30
+    assert ended.stdout.count("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid") == 3
+    assert ended.stdout.count("answered ✗ 503") == 2
+    assert ended.stdout.count("answered ✓ 200") == 1
+    assert "Retries wait 1, 2 and 3" in ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_module_and_script_are_one_program() -> None:
+    script = Path(sys.executable).with_name("hookline")
+    versions = {
+        subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+        for command in (PROGRAM, [str(script)])
+    }
+
+    assert len(versions) == 1
