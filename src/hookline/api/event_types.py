@@ -4,7 +4,6 @@ import re
 from bisect import bisect_right
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,7 +26,7 @@ class NewEventType(Struct, rename="camel", kw_only=True):
     """The body of `PUT /v1/event-types/{name}`."""
 
     description: str | None = None
-    schema: Raw | None = None
+    schema: Raw = Raw(b"null")
     v1_name: str | UnsetType | None = UNSET
     """Absent: the name itself. None: V1 subscriptions never get it."""
     v2_name: str | UnsetType | None = UNSET
@@ -89,19 +88,19 @@ def _event_type(name: str, body: NewEventType) -> EventType:
     description = body.description or None
     if description and (len(description) > DESCRIPTION_LENGTH_MAX or "\0" in description):
         refused.append(FieldError("description", f"expected at most {DESCRIPTION_LENGTH_MAX} characters, none NUL."))
-    schema = _schema(body.schema, refused)
+    schema = _schema(bytes(body.schema), refused)
     refuse_fields(refused)
     return EventType(name=name, v1_name=v1_name, v2_name=v2_name, description=description, schema=schema)
 
 
-def _schema(raw: Raw | None, refused: list[FieldError]) -> bytes | None:
-    if raw is None:
+def _schema(raw: bytes, refused: list[FieldError]) -> bytes | None:
+    if raw == b"null":
         return None
-    if bytes(raw[:1]) not in {b"{", b"t", b"f"} or len(raw) > SCHEMA_BYTES_MAX:
+    if not raw.startswith((b"{", b"t", b"f")) or len(raw) > SCHEMA_BYTES_MAX:
         refused.append(FieldError("schema", f"expected a JSON Schema of at most {SCHEMA_BYTES_MAX:,} bytes."))
         return None
     try:
-        return rendering.compact(bytes(raw))
+        return rendering.compact(raw)
     except (ValueError, RecursionError) as error:
         refused.append(FieldError("schema", f"{error}."))
         return None
@@ -123,5 +122,5 @@ def _shown(event_type: EventType) -> dict[str, Any]:
         "v2Name": event_type.v2_name,
         "kind": event_type.kind,
         "description": event_type.description,
-        "schema": None if event_type.schema is None else msgspec.Raw(event_type.schema),
+        "schema": None if event_type.schema is None else Raw(event_type.schema),
     }

@@ -1,0 +1,46 @@
+"""The API against its own description: what Schemathesis makes up, right and wrong, over real HTTP."""
+
+import schemathesis
+from hypothesis import HealthCheck, settings
+from loopback import Server
+from schemathesis.checks import CHECKS, load_all_checks
+from world import OPERATOR_TOKEN
+
+from hookline.api.openapi import document
+
+load_all_checks()
+SCHEMA = schemathesis.openapi.from_dict(document())
+SCHEMA.config.generation.update(modes=list(schemathesis.GenerationMode))
+HELD_TO = [
+    CHECKS.get_one(name)
+    for name in (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_headers_conformance",
+        "response_schema_conformance",
+        "negative_data_rejection",
+        "unsupported_method",
+        "allow_header_conformance",
+    )
+]
+
+
+def test_the_description_is_openapi() -> None:
+    SCHEMA.validate()
+
+
+@SCHEMA.parametrize()
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_api_is_as_it_is_described(server: Server, case: schemathesis.Case) -> None:
+    case.call_and_validate(
+        base_url=f"http://127.0.0.1:{server.port}",
+        headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"},
+        checks=HELD_TO,
+    )
