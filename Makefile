@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench format lock picture clean
+.PHONY: help run demo test check bench format pages picture lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -25,7 +25,7 @@ check: $(READY) ## check format, lint, types and generated pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m docs_pages --check
+	$(BIN)/python docs/lifecycle.py --check
 
 bench: $(READY) ## measure the path from publish to arrival
 	$(BIN)/python bench/path.py
@@ -33,6 +33,9 @@ bench: $(READY) ## measure the path from publish to arrival
 format: $(READY) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
+
+pages: $(READY) ## write the pages that are generated from code
+	$(BIN)/python docs/lifecycle.py
 
 picture: $(READY) ## render the demo for the README
 	$(BIN)/hookline demo --picture docs/images/demo.svg

@@ -5,11 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
-
-import pytest
 
 PATIENCE_SECONDS = 30
 PROGRAM = [sys.executable, "-m", "hookline"]
@@ -35,7 +32,7 @@ class Running:
             self.lines.append(line)
             if text in line:
                 return line
-            if line == "":
+            if not line:
                 break
         raise AssertionError(f"{text!r} did not come, but: {''.join(self.lines)}")
 
@@ -52,42 +49,37 @@ class Running:
         self._queue.put("")
 
 
-Start = Callable[..., Running]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+class Workplace:
+    """A directory to run commands in."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._running: list[Running] = []
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a command in the test's own directory; it is ended with the test."""
-    running: list[Running] = []
-
-    def start(*arguments: str, **environment: str) -> Running:
+    def start(self, *arguments: str, **environment: str) -> Running:
+        """Start a command; it is ended with the workplace."""
         process = subprocess.Popen(
             [*PROGRAM, *arguments],
-            cwd=tmp_path,
+            cwd=self.path,
             env={**CLEAN, "HOOKLINE_DRAIN_SECONDS": "0", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        running.append(Running(process))
-        return running[-1]
+        self._running.append(Running(process))
+        return self._running[-1]
 
-    yield start
-    for each in running:
-        each.end()
-        if each.process.stdout:
-            each.process.stdout.close()
+    def serve(self) -> Running:
+        """Start a development server on a free port; return once it accepts requests."""
+        running = self.start("serve", "--dev", "--port", "0", HOOKLINE_RETRY_DELAYS_SECONDS="1,1,1")
+        running.wait_for("hookline ready on http://127.0.0.1:")
+        return running
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a command in the test's own directory to its end."""
-
-    def run(*arguments: str, stdin: str | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str, stdin: str | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
         return subprocess.run(
             [*PROGRAM, *arguments],
-            cwd=tmp_path,
+            cwd=self.path,
             env={**CLEAN, **environment},
             input=stdin,
             capture_output=True,
@@ -96,12 +88,9 @@ def run(tmp_path: Path) -> Run:
             check=False,
         )
 
-    return run
-
-
-@pytest.fixture
-def server(start: Start) -> Running:
-    """A development server that accepts requests, on a free port, with its database in the test's directory."""
-    running = start("serve", "--dev", "--port", "0", HOOKLINE_RETRY_DELAYS_SECONDS="1,1,1")
-    running.wait_for("hookline ready on http://127.0.0.1:")
-    return running
+    def close(self) -> None:
+        """End what still runs."""
+        for each in self._running:
+            each.end()
+            if each.process.stdout:
+                each.process.stdout.close()

@@ -6,19 +6,33 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
 import typer
-from processes import PROGRAM, Run, Running, Start
+from processes import CLEAN, PROGRAM, Running, Workplace
 
 from hookline.cli.main import app
 
-pytest_plugins = ["processes"]
-
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Workplace]:
+    """A workplace without a server."""
+    with closing(Workplace(tmp_path)) as workplace:
+        yield workplace
+
+
+@pytest.fixture
+def beside(here: Workplace) -> Workplace:
+    """A workplace with a development server."""
+    here.serve()
+    return here
 
 
 def leaves() -> dict[str, Any]:
@@ -64,8 +78,8 @@ def test_every_option_says_what_it_does(name: str) -> None:
     assert silent == []
 
 
-def test_unknown_command_is_a_usage_error_that_names_the_help(run: Run) -> None:
-    ended = run("serv")
+def test_unknown_command_is_a_usage_error_that_names_the_help(here: Workplace) -> None:
+    ended = here.run("serv")
 
     assert ended.returncode == 2
     assert "--help" in ended.stderr
@@ -74,35 +88,35 @@ def test_unknown_command_is_a_usage_error_that_names_the_help(run: Run) -> None:
 # --- without a server ------------------------------------------------------------------------------------------------
 
 
-def test_production_without_a_key_says_how_to_make_one(run: Run) -> None:
-    ended = run("serve")
+def test_production_without_a_key_says_how_to_make_one(here: Workplace) -> None:
+    ended = here.run("serve")
 
     assert ended.returncode == 1
     assert "openssl rand -base64 32" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_publish_without_a_server_says_how_to_start_one(run: Run) -> None:
-    ended = run("publish", "note.created", "--company", "2")
+def test_publish_without_a_server_says_how_to_start_one(here: Workplace) -> None:
+    ended = here.run("publish", "note.created", "--company", "2")
 
     assert ended.returncode == 3
     assert "hookline serve --dev" in ended.stderr
 
 
-def test_server_that_does_not_answer_is_told_from_one_that_refuses(run: Run) -> None:
-    ended = run("deliveries", "2", "--url", "http://127.0.0.1:9", "--token", "x" * 32)
+def test_server_that_does_not_answer_is_told_from_one_that_refuses(here: Workplace) -> None:
+    ended = here.run("deliveries", "2", "--url", "http://127.0.0.1:9", "--token", "x" * 32)
 
     assert ended.returncode == 3
     assert "did not answer" in ended.stderr
 
 
-def test_companies_and_tokens_are_made_in_the_database_itself_where_no_server_runs(run: Run) -> None:
-    company = json.loads(run("company", "create", "Acme", "--json").stdout)
+def test_companies_and_tokens_are_made_in_the_database_itself_where_no_server_runs(here: Workplace) -> None:
+    company = json.loads(here.run("company", "create", "Acme", "--json").stdout)
     made = json.loads(
-        run("token", "create", "admin", "--role", "member", "--company", str(company["id"]), "--json").stdout
+        here.run("token", "create", "admin", "--role", "member", "--company", str(company["id"]), "--json").stdout
     )
-    companies = json.loads(run("company", "list", "--json").stdout)
-    tokens = json.loads(run("token", "list", "--company", str(company["id"]), "--json").stdout)
+    companies = json.loads(here.run("company", "list", "--json").stdout)
+    tokens = json.loads(here.run("token", "list", "--company", str(company["id"]), "--json").stdout)
 
     assert companies == [company]
     assert company["name"] == "Acme"
@@ -110,28 +124,28 @@ def test_companies_and_tokens_are_made_in_the_database_itself_where_no_server_ru
     assert tokens == [made]
 
 
-def test_operator_token_made_before_the_first_start_opens_the_server(run: Run, start: Start) -> None:
-    token = run("token", "create", "first").stdout.strip()
-    server = start("serve", "--dev", "--port", "0")
+def test_operator_token_made_before_the_first_start_opens_the_server(here: Workplace) -> None:
+    token = here.run("token", "create", "first").stdout.strip()
+    server = here.start("serve", "--dev", "--port", "0")
     url = server.wait_for("hookline ready on ").split()[-1]
 
-    assert run("company", "list", "--json", "--url", url, "--token", token).stdout == "[]\n"
+    assert here.run("company", "list", "--json", "--url", url, "--token", token).stdout == "[]\n"
 
 
-def test_token_is_revoked_in_the_database_itself(run: Run) -> None:
-    made = json.loads(run("token", "create", "first", "--json").stdout)
+def test_token_is_revoked_in_the_database_itself(here: Workplace) -> None:
+    made = json.loads(here.run("token", "create", "first", "--json").stdout)
 
-    assert run("token", "revoke", str(made["id"])).returncode == 0
-    assert json.loads(run("token", "list", "--json").stdout) == []
-    assert run("token", "revoke", str(made["id"])).returncode == 1
+    assert here.run("token", "revoke", str(made["id"])).returncode == 0
+    assert json.loads(here.run("token", "list", "--json").stdout) == []
+    assert here.run("token", "revoke", str(made["id"])).returncode == 1
 
 
-def test_listing_creates_no_database(run: Run, tmp_path: Path) -> None:
-    ended = run("company", "list")
+def test_listing_creates_no_database(here: Workplace) -> None:
+    ended = here.run("company", "list")
 
     assert ended.returncode == 1
     assert "there is no database at" in ended.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -148,23 +162,24 @@ def test_listing_creates_no_database(run: Run, tmp_path: Path) -> None:
         ("publish", "note.created", "--company", "2", "--data", "@none", "--url", "http://127.0.0.1:9", "--token", "x"),
     ],
 )
-def test_contradictions_are_usage_errors_with_a_next_step(run: Run, arguments: tuple[str, ...]) -> None:
-    ended = run(*arguments)
+def test_contradictions_are_usage_errors_with_a_next_step(here: Workplace, arguments: tuple[str, ...]) -> None:
+    ended = here.run(*arguments)
 
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 2
     assert ended.stdout == ""
 
 
-def test_migrate_names_the_schema(run: Run) -> None:
-    assert json.loads(run("migrate", "--json").stdout)["schema"] >= 1
+def test_migrate_names_the_schema(here: Workplace) -> None:
+    assert json.loads(here.run("migrate", "--json").stdout)["schema"] >= 1
 
 
 # --- beside a server -------------------------------------------------------------------------------------------------
 
 
-def test_note_beside_the_database_is_private_and_goes_with_the_server(server: Running, tmp_path: Path) -> None:
-    note = tmp_path / "hookline.db.local"
+def test_note_beside_the_database_is_private_and_goes_with_the_server(here: Workplace) -> None:
+    server = here.serve()
+    note = here.path / "hookline.db.local"
 
     assert stat.S_IMODE(note.stat().st_mode) == 0o600
     assert sorted(json.loads(note.read_text(encoding="utf-8"))) == ["token", "url"]
@@ -172,42 +187,41 @@ def test_note_beside_the_database_is_private_and_goes_with_the_server(server: Ru
     assert not note.exists()
 
 
-def test_token_of_the_note_is_a_new_one_at_each_start(start: Start, tmp_path: Path, run: Run) -> None:
+def test_token_of_the_note_is_a_new_one_at_each_start(here: Workplace) -> None:
     notes = []
     for _ in range(2):
-        server = start("serve", "--dev", "--port", "0")
+        server = here.start("serve", "--dev", "--port", "0")
         server.wait_for("hookline ready on ")
-        notes.append(json.loads((tmp_path / "hookline.db.local").read_text(encoding="utf-8")))
+        notes.append(json.loads((here.path / "hookline.db.local").read_text(encoding="utf-8")))
         if len(notes) == 1:
             server.end()
     old, new = notes
 
-    assert run("company", "list", "--url", new["url"], "--token", new["token"]).returncode == 0
-    refused = run("company", "list", "--url", new["url"], "--token", old["token"])
+    assert here.run("company", "list", "--url", new["url"], "--token", new["token"]).returncode == 0
+    refused = here.run("company", "list", "--url", new["url"], "--token", old["token"])
     assert refused.returncode == 1
     assert "401" in refused.stderr
 
 
-def test_note_of_a_killed_server_is_not_trusted(server: Running, run: Run) -> None:
+def test_note_of_a_killed_server_is_not_trusted(here: Workplace) -> None:
+    server = here.serve()
     server.end(signal.SIGKILL)
 
-    assert "working on hookline.db itself" in run("company", "create", "Acme").stderr
+    assert "working on hookline.db itself" in here.run("company", "create", "Acme").stderr
 
 
-def test_database_in_use_is_refused_with_a_reason(server: Running, run: Run) -> None:
-    assert server.process.poll() is None
-    ended = run("company", "list", "--database", "sqlite:///hookline.db")
+def test_database_in_use_is_refused_with_a_reason(beside: Workplace) -> None:
+    ended = beside.run("company", "list", "--database", "sqlite:///hookline.db")
 
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
 
 
-def test_publish_reaches_a_created_listener_genuine_and_byte_for_byte(server: Running, start: Start, run: Run) -> None:
-    assert server.process.poll() is None
-    listener = start("listen", "--create", "--count", "3", "--fail", "2", "--json")
+def test_publish_reaches_a_created_listener_genuine_and_byte_for_byte(beside: Workplace) -> None:
+    listener = beside.start("listen", "--create", "--count", "3", "--fail", "2", "--json")
     company = re.findall(r"of company (\d+)", listener.wait_for("of company"))[0]
     listener.wait_for("Listening on")
-    published = run(
+    published = beside.run(
         "publish", "note.created", "--company", company, "--data", "-", "--json", stdin='{ "n": 1.10, "n": 1e400 }'
     )
     event = json.loads(published.stdout)
@@ -222,40 +236,37 @@ def test_publish_reaches_a_created_listener_genuine_and_byte_for_byte(server: Ru
     assert '"n":1.10,"n":1e400,' in requests[0]["body"]
 
 
-def test_listener_removes_the_subscription_that_it_made(server: Running, start: Start, run: Run) -> None:
-    assert server.process.poll() is None
-    listener = start("listen", "--create")
+def test_listener_removes_the_subscription_that_it_made(beside: Workplace) -> None:
+    listener = beside.start("listen", "--create")
     listener.wait_for("Listening on")
     listener.end(signal.SIGINT)
 
-    assert "there is no subscription yet" in run("deliveries").stderr
+    assert "there is no subscription yet" in beside.run("deliveries").stderr
 
 
-def test_deliveries_shows_each_attempt_of_the_only_subscription(server: Running, start: Start, run: Run) -> None:
-    assert server.process.poll() is None
-    listener = start("listen", "--create", "--fail", "1")
+def test_deliveries_shows_each_attempt_of_the_only_subscription(beside: Workplace) -> None:
+    listener = beside.start("listen", "--create", "--fail", "1")
     company = re.findall(r"of company (\d+)", listener.wait_for("of company"))[0]
     listener.wait_for("Listening on")
-    assert run("publish", "note.created", "--company", company).returncode == 0
+    assert beside.run("publish", "note.created", "--company", company).returncode == 0
     listener.wait_for("answered ✗ 503")
     listener.wait_for("answered ✓ 200")
     log: dict[str, list[dict[str, object]]] = {"content": []}
     while len(log["content"]) < 2:  # the receiver knows of an attempt before the log does
-        log = json.loads(run("deliveries", "--json").stdout)
+        log = json.loads(beside.run("deliveries", "--json").stdout)
 
     assert [row["httpStatus"] for row in log["content"]] == [200, 503]
-    shown = run("deliveries").stdout
+    shown = beside.run("deliveries").stdout
     assert "✓ 200" in shown
     assert "✗ 503" in shown
     assert "2 attempts" in shown
-    failed = json.loads(run("deliveries", "--status", "failed", "--json").stdout)
+    failed = json.loads(beside.run("deliveries", "--status", "failed", "--json").stdout)
     assert [row["httpStatus"] for row in failed["content"]] == [503]
 
 
-def test_unknown_event_type_names_the_remedy(server: Running, run: Run) -> None:
-    assert server.process.poll() is None
-    company = json.loads(run("company", "create", "Acme", "--json").stdout)
-    ended = run("publish", "order.paid", "--company", str(company["id"]))
+def test_unknown_event_type_names_the_remedy(beside: Workplace) -> None:
+    company = json.loads(beside.run("company", "create", "Acme", "--json").stdout)
+    ended = beside.run("publish", "order.paid", "--company", str(company["id"]))
 
     assert ended.returncode == 1
     assert "PUT /v1/event-types/order.paid" in ended.stderr
@@ -265,7 +276,8 @@ def test_unknown_event_type_names_the_remedy(server: Running, run: Run) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the first steps are typed with curl")
-def test_first_steps_work_as_printed(server: Running, tmp_path: Path) -> None:
+def test_first_steps_work_as_printed(here: Workplace) -> None:
+    server = here.serve()
     server.wait_for("Next, in another terminal")
     server.wait_for("$COMPANY")
     server.wait_for("# 3.")
@@ -275,8 +287,8 @@ def test_first_steps_work_as_printed(server: Running, tmp_path: Path) -> None:
     shell = Running(
         subprocess.Popen(
             ["bash", "-c", f"set -e\n{script}\nwait"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            cwd=here.path,
+            env={**CLEAN, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

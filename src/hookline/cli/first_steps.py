@@ -5,6 +5,7 @@ import shutil
 import socket
 import sys
 from contextlib import closing
+from pathlib import Path
 
 RECEIVER_PORT = 9000
 """Where the receiver of the first steps listens, unless somebody else does."""
@@ -37,7 +38,7 @@ def program_name() -> str:
         return "hookline"
     if script.endswith("__main__.py"):
         return f"{shlex.quote(sys.executable)} -m hookline"
-    return shlex.quote(script)
+    return shlex.quote(str(Path(script).absolute()))
 
 
 def free_port(wanted: int) -> int:

@@ -1,0 +1,114 @@
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from processes import CLEAN, PROGRAM, Running, Workplace
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Workplace]:
+    with closing(Workplace(tmp_path)) as workplace:
+        yield workplace
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def five_minutes() -> str:
+    """The commands of the README, in order."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    part = readme.partition("<!-- five minutes: begin -->")[2].partition("<!-- five minutes: end -->")[0]
+    return "\n".join(re.findall(r"```sh\n(.*?)```", part, re.DOTALL))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the README types curl")
+def test_five_minutes_of_the_readme_work_as_written(here: Workplace) -> None:
+    server = here.serve()
+    url = server.lines[0].split()[-1]
+    receiver = free_port()
+    (here.path / ".venv" / "bin").mkdir(parents=True)
+    script = here.path / ".venv" / "bin" / "hookline"
+    script.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    first, log = five_minutes().split("ID=", maxsplit=1)
+    commands = (
+        f"set -e\n{first}\necho then; read -r _\nID={log}".replace("http://127.0.0.1:8080", url)
+        .replace("http://127.0.0.1:9000/", f"http://127.0.0.1:{receiver}/")
+        .replace("--port 9000", f"--port {receiver}")
+    )
+    shell = Running(
+        subprocess.Popen(
+            ["bash", "-c", commands],
+            cwd=here.path,
+            env={**CLEAN, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    )
+    try:
+        assert '"secret":"whsec_' in shell.wait_for("callbackUrl")
+        shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✗ 503")
+        assert '"hours":1.10' in shell.wait_for("noteToken")
+        shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✓ 200")
+        assert '"hours":1.10' in shell.wait_for("noteToken")
+        while here.run("deliveries", "--json").stdout.count('"attemptNumber"') < 2:
+            pass  # the receiver knows of an attempt before the log does
+        assert shell.process.stdin is not None
+        shell.process.stdin.write("\n")
+        shell.process.stdin.close()
+        assert '"totalElements":2' in shell.wait_for("totalElements")
+        shell.wait_for("✓ 200")
+        shell.wait_for("✗ 503")
+    finally:
+        os.killpg(shell.process.pid, signal.SIGTERM)
+        shell.process.wait(30)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    targets = [target for target in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_make_lists_every_target_by_default() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
+
+    assert {line.split()[1] for line in listed.splitlines()} == targets
+    assert {"run", "test", "check", "bench", "demo"} <= targets
+
+
+def test_missing_venv_module_gets_one_line_that_says_what_to_install(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "requirements-dev.lock", tmp_path)
+    bare = tmp_path / "python-without-venv"
+    bare.write_text(f'#!/bin/sh\ncase "$2" in *venv*) exit 1;; esac\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    bare.chmod(0o755)
+    ended = subprocess.run(
+        ["make", "test", f"PYTHON={bare}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 2
+    assert "apt-get install python3-venv" in ended.stderr
+    assert not (tmp_path / ".venv").exists()
