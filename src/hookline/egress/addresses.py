@@ -1,8 +1,8 @@
 """Which addresses may be called: our own table, refusing by default. Pure.
 
 Never ask `ipaddress.is_global`: of 96 dangerous addresses it lets 34 through. In IPv6 only the space that is handed
-out to sites is open; in IPv4, where nearly all is handed out, the exceptions are listed. Sources: the IANA registries of
-special-purpose addresses, and the RFC beside each line.
+out to sites is open; in IPv4, where nearly all is handed out, the exceptions are listed. Sources: the registries of
+special-purpose addresses at IANA, and the RFC beside each line.
 """
 
 from collections.abc import Iterable, Sequence
