@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -14,10 +14,17 @@ import uvicorn
 from world import OPERATOR_TOKEN, Dial, Faults, make_api, settings_for
 
 from hookline.api.app import create_app
+from hookline.clock import Clock
 from hookline.storage.protocol import Storage
 from hookline.storage.sqlite import SqliteStorage
 
 Result = TypeVar("Result")
+StorageIn = Callable[[Path, Clock], Storage]
+
+
+def sqlite_in(directory: Path, clock: Clock) -> Storage:
+    """Make the storage that these tests run on."""
+    return SqliteStorage(str(directory / "hookline.db"), clock=clock)
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,15 @@ class Answer:
 class Server:
     """uvicorn on its own loop in a thread; `call` speaks HTTP to it, `run` awaits on its loop."""
 
-    def __init__(self, directory: Path, variables: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, variables: dict[str, str] | None = None, storage_in: StorageIn = sqlite_in
+    ) -> None:
         self.clock = Dial()
         self.is_draining = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.faults = Faults(SqliteStorage(str(directory / "hookline.db"), clock=self.clock))
+        self.faults = Faults(storage_in(directory, self.clock))
         self.storage = cast("Storage", self.faults)
         self.run(self.storage.open())
         self.api = make_api(self.storage, self.clock, settings_for(variables or {}), lambda: self.is_draining)

@@ -1,12 +1,17 @@
 """What may arrive as a body: never a 5xx, never a hang."""
 
+import asyncio
 import socket
+from itertools import pairwise
 
 import pytest
 from loopback import Server
+from starlette.requests import Request
+from starlette.types import Message
 from world import OPERATOR_TOKEN
 
 from hookline.api import reading
+from hookline.errors import TooLarge
 
 PATH = "/v1/companies"
 HEAD = (
@@ -101,6 +106,27 @@ def test_a_chunked_body_is_measured_as_it_comes(server: Server) -> None:
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     received = server.exchange(f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk * 17 + b"0\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [4], [5], [3, 4]])
+def test_the_limit_holds_however_the_body_is_cut(cuts: list[int]) -> None:
+    edges = [0, *cuts, 5]
+    chunks = [b"12345"[start:end] for start, end in pairwise(edges)]
+
+    async def read(bytes_max: int) -> bytes:
+        messages = [
+            {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
+            for number, chunk in enumerate(chunks, 1)
+        ]
+
+        async def receive() -> Message:
+            return messages.pop(0)
+
+        return await reading.read_body(Request({"type": "http", "headers": []}, receive), bytes_max)
+
+    assert asyncio.run(read(5)) == b"12345"
+    with pytest.raises(TooLarge):
+        asyncio.run(read(4))
 
 
 def test_whoever_asks_before_sending_too_much_is_told_not_to(server: Server) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookline.publishing import Publisher
-from hookline.sealing import Keyring
 from hookline.telemetry import Telemetry
 
 from hookline import config
@@ -15,6 +14,7 @@ from hookline.api.context import Api
 from hookline.api.readiness import Readiness
 from hookline.clock import Clock
 from hookline.config import Settings
+from hookline.sealing import Keyring
 from hookline.storage.protocol import Storage
 
 OPERATOR_TOKEN = "an operator token of 32 visible ones".replace(" ", "-")

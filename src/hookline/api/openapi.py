@@ -82,7 +82,7 @@ PAGING: Final = (
 )
 ID_PAGING: Final = (
     PAGING[0],
-    _query("cursor", {"type": "string", "pattern": "^[0-9]{1,15}$"}, PAGING[1]["description"]),
+    _query("cursor", {"type": "string", "pattern": "^[0-9]{0,15}$"}, PAGING[1]["description"]),
 )
 SPAN: Final = (_query("from", INSTANT, "Not before."), _query("to", INSTANT, "Before."))
 PATH_PARAMETERS: Final[dict[str, tuple[Schema, str]]] = {

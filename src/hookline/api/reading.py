@@ -185,23 +185,17 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     JSON), `TooLarge` over `bytes_max`, `RequestTimeout` where it takes longer.
     """
     expects_continue = _check_headers(request, bytes_max)
-    receive = request.receive
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            if not message.get("more_body", False) and len(body) <= bytes_max:
-                if message["type"] == "http.disconnect":
-                    raise Disconnected
-                return body
-            return await _read_rest(request, body, bytes_max, DISCARD_BYTES_MAX if not expects_continue else bytes_max)
+            return await _read(request, bytes_max, bytes_max if expects_continue else DISCARD_BYTES_MAX)
     except TimeoutError:
         raise RequestTimeout(f"The body did not arrive within {BODY_SECONDS_MAX:.0f} s.") from None
 
 
-async def _read_rest(request: Request, first: bytes, bytes_max: int, discard_max: int) -> bytes:
-    """Read on; past `bytes_max` nothing is kept, and past `discard_max` not even looked at."""
-    chunks, size, more = [first], len(first), True
+async def _read(request: Request, bytes_max: int, discard_max: int) -> bytes:
+    """Read to the end; past `bytes_max` nothing is kept, and past `discard_max` not even looked at."""
+    chunks: list[bytes] = []
+    size, more = 0, True
     while more and size <= max(bytes_max, discard_max):
         message = await request.receive()
         if message["type"] == "http.disconnect":
@@ -212,10 +206,10 @@ async def _read_rest(request: Request, first: bytes, bytes_max: int, discard_max
         if size <= bytes_max:
             chunks.append(chunk)
         else:
-            chunks = []
+            chunks.clear()
     if size > bytes_max:
         raise _too_large(bytes_max)
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _check_headers(request: Request, bytes_max: int) -> bool:
