@@ -65,7 +65,7 @@ def test_every_command_has_an_example_of_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", leaves())
 def test_commands_page_names_every_command_with_the_example_of_its_help(name: str) -> None:
-    example = str(leaves()[name].epilog).removeprefix("Example: ")
+    example = str(leaves()[name].epilog).removeprefix("\b\nExample: ")
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
     assert re.search(rf"^\| `hookline {name}` \| .* \| `{re.escape(example)}` \|$", page, re.MULTILINE)

@@ -9,15 +9,15 @@ from hookline.cli import options
 app = typer.Typer(help="Make and list companies.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command("create", epilog='Example: hookline company create "Acme Support"')
+@app.command("create", epilog=options.example('hookline company create "Acme Support"'))
 def create(
-    name: Annotated[str, typer.Argument(help="What people call it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it.")],
     url: options.Url = None,
     token: options.Token = None,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Make a company: a tenant with subscriptions and tokens of its own."""
+    """Make a company: a customer with subscriptions and tokens of its own."""
     from hookline.cli.administration import administration
     from hookline.cli.console import console, write_json
 
@@ -30,7 +30,7 @@ def create(
     screen.print(f"Next, a token for its people: hookline token create admin --role member --company {made['id']}")
 
 
-@app.command("list", epilog="Example: hookline company list --json")
+@app.command("list", epilog=options.example("hookline company list --json"))
 def list_(
     url: options.Url = None,
     token: options.Token = None,

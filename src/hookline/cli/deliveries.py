@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from hookline.cli.client import Client
 
-EXAMPLE = "Example: hookline deliveries 1730265714 --status failed"
+EXAMPLE = options.example("hookline deliveries 1730265714 --status failed")
 
 
 class Status(StrEnum):
@@ -28,8 +28,8 @@ def deliveries(
     ] = None,
     status: Annotated[Status | None, typer.Option(help="Only these attempts.")] = None,
     event_type: Annotated[str | None, typer.Option(metavar="NAME", help="Only this type, as it sees it.")] = None,
-    page: Annotated[int, typer.Option(min=0, help="From 0.")] = 0,
-    size: Annotated[int, typer.Option(min=1, max=200, help="Rows a page.")] = 20,
+    page: Annotated[int, typer.Option(min=0, metavar="N", help="From 0.")] = 0,
+    size: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="Rows a page.")] = 20,
     url: options.Url = None,
     token: options.Token = None,
     json: options.Json = False,

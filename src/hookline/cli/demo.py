@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hookline.cli import options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from hookline.cli.receiver import Received
     from hookline.clock import Clock
 
-EXAMPLE = "Example: hookline demo"
+EXAMPLE = options.example("hookline demo")
 
 WAITS_SECONDS = (1, 2, 3)
 """Instead of 10, 60 and 300: nobody waits six minutes to see a retry."""

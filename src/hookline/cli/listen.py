@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
     from hookline.cli.receiver import Received, Receiver
 
-EXAMPLE = "Example: hookline listen --create --fail 2"
+EXAMPLE = options.example("hookline listen --create --fail 2")
 
 COMPANY_NAME = "listen"
 """The company that `--create` uses, made once."""
 
 
 def listen(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="Port; 0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     secret: Annotated[
         str | None, typer.Option(envvar="HOOKLINE_SECRET", metavar="SECRET", help="The subscription's whsec_… secret.")
     ] = None,

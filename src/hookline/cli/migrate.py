@@ -2,7 +2,7 @@
 
 from hookline.cli import options
 
-EXAMPLE = "Example: hookline migrate --database sqlite:///hookline.db"
+EXAMPLE = options.example("hookline migrate --database sqlite:///hookline.db")
 
 
 def migrate(database: options.Database = None, json: options.Json = False) -> None:

@@ -4,13 +4,29 @@ from typing import Annotated
 
 import typer
 
+
+def example(command: str) -> str:
+    """Render a help page's last line, which is never wrapped: it is there to be copied."""
+    return f"\b\nExample: {command}"
+
+
 Url = Annotated[
     str | None,
-    typer.Option("--url", envvar="HOOKLINE_URL", help="The server's address. Found by itself beside a local server."),
+    typer.Option(
+        "--url",
+        metavar="URL",
+        envvar="HOOKLINE_URL",
+        help="The server's address. Found by itself beside a local server.",
+    ),
 ]
 Token = Annotated[
     str | None,
-    typer.Option("--token", envvar="HOOKLINE_TOKEN", help="A bearer token. Found by itself beside a local server."),
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="HOOKLINE_TOKEN",
+        help="A bearer token. Found by itself beside a local server.",
+    ),
 ]
 Database = Annotated[
     str | None,

@@ -6,13 +6,17 @@ import typer
 
 from hookline.cli import options
 
-EXAMPLE = """Example: hookline publish note.created --company 1512370518 --data '{"noteToken":"a1b2c3"}'"""
+EXAMPLE = options.example("""hookline publish note.created --company 1512370518 --data '{"noteToken":"a1b2c3"}'""")
 
 
 def publish(
-    event_type: Annotated[str, typer.Argument(help="A name of the catalogue (GET /v1/event-types).")],
+    event_type: Annotated[
+        str, typer.Argument(metavar="EVENT_TYPE", help="A name of the catalogue (GET /v1/event-types).")
+    ],
     company: Annotated[list[int], typer.Option("--company", metavar="ID", help="Whom it is for; may be repeated.")],
-    data: Annotated[str, typer.Option(help="A JSON object, @FILE to read it from, or - for standard input.")] = "{}",
+    data: Annotated[
+        str, typer.Option(metavar="JSON", help="A JSON object, @FILE to read it from, or - for standard input.")
+    ] = "{}",
     event_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="An id of your own; the same id is never accepted twice.")
     ] = None,

@@ -5,19 +5,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hookline.cli import options
+
 if TYPE_CHECKING:
     from hookline.wiring import Started
 
-EXAMPLE = "Example: hookline serve --dev"
+EXAMPLE = options.example("hookline serve --dev")
 
 
 def serve(
     dev: Annotated[
         bool, typer.Option("--dev", help="Development mode: http and loopback callbacks, keys made by itself.")
     ] = False,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [HOOKLINE_HOST, 127.0.0.1]")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Address to listen on. [HOOKLINE_HOST, 127.0.0.1]")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one. [HOOKLINE_PORT, 8080]")
+        int | None,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Port; 0 takes a free one. [HOOKLINE_PORT, 8080]"),
     ] = None,
     database: Annotated[
         str | None,
@@ -26,7 +31,7 @@ def serve(
         ),
     ] = None,
     roles: Annotated[
-        str | None, typer.Option(help="api, engine or both with a comma. [HOOKLINE_ROLES, api,engine]")
+        str | None, typer.Option(metavar="ROLES", help="api, engine or both with a comma. [HOOKLINE_ROLES, api,engine]")
     ] = None,
 ) -> None:
     """Serve the API and deliver events until SIGTERM or Ctrl-C. Options go before variables."""

@@ -15,9 +15,9 @@ Company = Annotated[
 ]
 
 
-@app.command("create", epilog="Example: hookline token create billing --role publisher")
+@app.command("create", epilog=options.example("hookline token create billing --role publisher"))
 def create(
-    name: Annotated[str, typer.Argument(help="What it is for; shown in lists.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for; shown in lists.")],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.OPERATOR,
     company: Company = None,
     expires_at: Annotated[
@@ -47,7 +47,7 @@ def create(
     console().print(made["token"], soft_wrap=True)
 
 
-@app.command("list", epilog="Example: hookline token list --company 1512370518")
+@app.command("list", epilog=options.example("hookline token list --company 1512370518"))
 def list_(
     company: Company = None,
     url: options.Url = None,
@@ -71,7 +71,7 @@ def list_(
         note("There is none. Make one: hookline token create NAME")
 
 
-@app.command("revoke", epilog="Example: hookline token revoke 1730265714")
+@app.command("revoke", epilog=options.example("hookline token revoke 1730265714"))
 def revoke(
     token_id: Annotated[int, typer.Argument(metavar="ID", help="From `hookline token list`.")],
     company: Company = None,
