@@ -68,4 +68,4 @@ def _boot_ms() -> float:
 def rfc3339(instant_ms: int) -> str:
     """Render an instant as RFC 3339 UTC with milliseconds, ending in `Z`."""
     seconds, milliseconds = divmod(instant_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"

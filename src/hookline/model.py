@@ -158,6 +158,15 @@ class Subscription(Struct, frozen=True, kw_only=True):
     updated_at: int
 
 
+class Route(Struct, frozen=True, kw_only=True):
+    """What matching needs to know of a subscription."""
+
+    subscription_id: int
+    company_id: int
+    payload_version: PayloadVersion
+    event_types: tuple[str, ...] | None
+
+
 # --- what becomes of it ----------------------------------------------------------------------------------------------
 
 

@@ -117,7 +117,7 @@ class Node:
         self.faults = Faults(SqliteStorage(str(path / "a.db"), clock=self.clock))
         self.storage = cast("Storage", self.faults)
         self.authenticator = Authenticator(self.storage, self.clock, OPERATOR_TOKEN)
-        self.text = tokens.new_token(Role.OPERATOR, bytes(range(32)))
+        self.text = tokens.new_token(Role.OPERATOR, lambda size: bytes(range(size)))
 
     async def store(self) -> None:
         token = Token(

@@ -210,7 +210,7 @@ def _tokens_path(company_id: int | None) -> str:
 
 
 def _random_id() -> int:
-    return new_id(secrets.randbelow)
+    return new_id(secrets.token_bytes)
 
 
 def _instant(text: str) -> int:

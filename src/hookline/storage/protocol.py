@@ -24,6 +24,7 @@ from hookline.model import (
     EventType,
     PayloadVersion,
     Recipient,
+    Route,
     Subscription,
     Timings,
     Token,
@@ -32,15 +33,6 @@ from hookline.model import (
 Item = TypeVar("Item")
 
 # --- publishing ------------------------------------------------------------------------------------------------------
-
-
-class Route(Struct, frozen=True, kw_only=True):
-    """What matching needs to know of a subscription."""
-
-    subscription_id: int
-    company_id: int
-    payload_version: PayloadVersion
-    event_types: tuple[str, ...] | None
 
 
 class Routes(Struct, frozen=True, kw_only=True):

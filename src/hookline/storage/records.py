@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.model import Policies, Recipient, Secret, Subscription
-from hookline.storage.protocol import Accepted, Route
+from hookline.model import Policies, Recipient, Route, Secret, Subscription
+from hookline.storage.protocol import Accepted
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 

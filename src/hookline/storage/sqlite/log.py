@@ -12,7 +12,17 @@ import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hookline.model import DeliveryState, ErrorClass, Event, EventType, PayloadVersion, Recipient, Timings, TypeKind
+from hookline.model import (
+    DeliveryState,
+    ErrorClass,
+    Event,
+    EventType,
+    PayloadVersion,
+    Recipient,
+    Route,
+    Timings,
+    TypeKind,
+)
 from hookline.storage import records
 from hookline.storage.protocol import (
     AttemptPage,
@@ -22,7 +32,6 @@ from hookline.storage.protocol import (
     EventDetail,
     EventQuery,
     EventView,
-    Route,
 )
 from hookline.storage.sqlite.transaction import first_id_of_day, json_ids
 

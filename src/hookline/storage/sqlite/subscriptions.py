@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol, TypeVar
 import apsw
 
 from hookline import fairness
-from hookline.model import AuthType, PayloadVersion, Subscription
+from hookline.model import AuthType, PayloadVersion, Route, Subscription
 from hookline.storage import records
-from hookline.storage.protocol import Creation, Page, Route, Routes, SubscriptionQuery
+from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery
 from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.publishing import BUILT_IN_COMPANY_ID
 from hookline.storage.sqlite.transaction import Transaction, json_ids
