@@ -132,7 +132,7 @@ def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
     if is_compatible or top_96 in {0xFFFF, 0xFFFF_0000, 0x64_FF9B << 64} or _is_isatap(number):
         return (IPv4Address(low),)
     if number >> 80 == 0x64_FF9B_0001:  # local NAT64: RFC 6052, 2.2 places it by the length of the prefix, /48 or /96
-        return (IPv4Address((number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF), IPv4Address(low))
+        return tuple(IPv4Address(each) for each in ((number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF, low) if each)
     if number >> 112 == 0x2002:  # 6to4
         return (IPv4Address(number >> 80 & 0xFFFF_FFFF),)
     if number >> 96 == 0x2001_0000:  # Teredo: the server, and the client with all bits turned over

@@ -135,7 +135,13 @@ def parse(text: str, rules: UrlRules) -> CallbackUrl:
         _check_address(address, port, rules)
     _check_port(host, address, port, rules)
     return CallbackUrl(
-        text=text, scheme=scheme, host=host, port=port, target=target, authority=authority, address=address
+        text=text,
+        scheme=scheme,
+        host=host.strip("[]"),
+        port=port,
+        target=target,
+        authority=authority,
+        address=address,
     )
 
 
@@ -264,7 +270,9 @@ def _own_host(rules: UrlRules) -> str | None:
     if host is None or host == "localhost":
         return None
     address = _literal(host)
-    return host if address is None or not address.is_loopback else None
+    if address is None:
+        return host
+    return None if address.is_loopback else str(address)
 
 
 def _literal(host: str) -> Address | None:
