@@ -25,26 +25,26 @@ LANES_MAX: Final = 256
 _GOLDEN: Final = 1_327_217_885
 _RING: Final = (1 << 31) - 1
 """Lanes and companies stand on a ring of 2^31 places, each at its id times 2^31 divided by the golden ratio: neighbours
-are spread evenly, and as the place where a claim begins moves with the clock, nobody always comes first or last."""
+are spread evenly. Each claim begins one such step further, so that every place comes up soon and equally often."""
 
 _LOOK: Final = f"""
 SELECT
   (SELECT min(due_at) FROM deliveries WHERE state = 'sending'),
   (SELECT json_group_array(json_object(
-      'subscription_id', subscription_id, 'company_id', company_id, 'host', host, 'slots', slots,
+      'subscription_id', lane.subscription_id, 'company_id', lane.company_id, 'host', host, 'slots', slots,
       'in_flight',
-      (SELECT count(*) FROM deliveries AS d WHERE d.state = 'sending' AND d.subscription_id = due.subscription_id)))
+      (SELECT count(*) FROM deliveries AS d WHERE d.state = 'sending' AND d.subscription_id = lane.subscription_id)))
     FROM (
-      SELECT subscription_id, company_id, host, slots,
-        row_number() OVER (
-          PARTITION BY company_id ORDER BY (subscription_id + ?2) * {_GOLDEN} & {_RING}
-        ) AS turn
-      FROM lanes
-      WHERE is_open = 1 AND next_due <= ?1
-        AND (company_id, host) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
-      ORDER BY turn, (company_id + ?2) * {_GOLDEN} & {_RING}
-      LIMIT {LANES_MAX}
-    ) AS due)"""
+      SELECT subscription_id FROM (
+        SELECT subscription_id, company_id,
+          row_number() OVER (PARTITION BY company_id ORDER BY (subscription_id + ?2) * {_GOLDEN} & {_RING}) AS turn
+        FROM lanes
+        WHERE is_open = 1 AND next_due <= ?1
+          AND (company_id, host) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
+      ) ORDER BY turn << 31 | ((company_id + ?2) * {_GOLDEN} & {_RING}) LIMIT {LANES_MAX}
+    ) AS due CROSS JOIN lanes AS lane ON lane.subscription_id = due.subscription_id)"""
+"""One row: when the first lease ends, and the due lanes. Sorting bare numbers keeps it under 2 ms with 3,000 lanes due;
+what else is wanted of a lane is read of the chosen ones alone."""
 
 _TAKE: Final = """
 WITH RECURSIVE
@@ -68,7 +68,7 @@ SELECT
   count(*),
   json_group_array(json_array(
     d.id, d.attempt + 1, d.failures, d.subscription_id, s.revision, d.company_id, d.type_name, d.payload_version,
-    d.source, e.id, e.event_type, e.occurred_at, sized.bytes
+    d.source, e.id, e.event_type, e.occurred_at, e.accepted_at, sized.bytes
   )) FILTER (WHERE total <= ?3 OR total = bytes),
   CAST(group_concat(e.data, '') FILTER (WHERE total <= ?3 OR total = bytes) AS BLOB)
 FROM sized
@@ -78,7 +78,7 @@ FROM sized
 """Walks each granted lane along its index, a row of each lane a turn. All comes back as one row: rows that are fetched
 one by one cost the interpreter's lock each (see `transaction.Bulk`)."""
 
-_Row = tuple[int, int, int, int, int, int, str, PayloadVersion, str | None, str, str, int, int]
+_Row = tuple[int, int, int, int, int, int, str, PayloadVersion, str | None, str, str, int, int, int]
 
 _DUE_LANES: Final = msgspec.json.Decoder(list[Lane])
 _ROWS: Final = msgspec.json.Decoder(list[_Row])
@@ -139,7 +139,7 @@ def _look(transaction: Transaction, flight: Flight) -> tuple[Losses, Sequence[La
     """Return the due lanes, in turn over companies, after leases that have passed were judged."""
     full_hosts = set(fairness.full_hosts(flight))
     blocked = [pair for pair, count in flight.by_company_at_host.items() if pair[1] in full_hosts and count > 0]
-    bindings = (transaction.now, transaction.now & _RING, records.encode(blocked))
+    bindings = (transaction.now, transaction.counters.next_claim() & _RING, records.encode(blocked))
     losses = Losses(0, 0)
     first_lease_end, due = transaction.one(_LOOK, bindings)
     if first_lease_end is not None and first_lease_end <= transaction.now:
@@ -170,7 +170,7 @@ def _claimed(taken: _Taken, hosts: Mapping[int, str]) -> tuple[Claimed, ...]:
     deliveries = []
     start = 0
     for row in taken.rows:
-        end = start + row[12]
+        end = start + row[13]
         deliveries.append(
             Claimed(
                 id=row[0],
@@ -186,6 +186,7 @@ def _claimed(taken: _Taken, hosts: Mapping[int, str]) -> tuple[Claimed, ...]:
                 event_id=row[9],
                 event_type=row[10],
                 occurred_at=row[11],
+                accepted_at=row[12],
                 data=taken.bodies[start:end],
             )
         )

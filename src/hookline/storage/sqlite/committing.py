@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from hookline.clock import Clock
 from hookline.errors import Unavailable
-from hookline.storage.sqlite.transaction import Ids, Transaction
+from hookline.storage.sqlite.transaction import Counters, Transaction
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -62,12 +62,12 @@ Ending = Done | Broken
 
 
 class Committer:
-    """Owns the writing connection, the clock and the ids; used by one thread at a time."""
+    """Owns the writing connection, the clock and the counters; used by one thread at a time."""
 
     def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
-        self._ids = Ids(connection)
+        self._counters = Counters(connection)
 
     def commit(self, requests: Sequence[Request[Any, Any]]) -> Sequence[Ending]:
         """Run the requests in order and end with one answer for each. Never raises."""
@@ -87,7 +87,7 @@ class Committer:
         self._connection.close()
 
     def _together(self, requests: Sequence[Request[Any, Any]]) -> Sequence[Ending]:
-        transaction = Transaction.begin(self._connection, self._ids, self._clock)
+        transaction = Transaction.begin(self._connection, self._counters, self._clock)
         endings = [Done(value) for value in _answers(transaction, requests)]
         self._connection.execute("COMMIT")
         return endings

@@ -160,8 +160,8 @@ class _Group:
     def _accept(self, event: NewEvent) -> Accepted:
         if event.fingerprint and (known := self._known.events.get(event.id)):
             return known[1]
-        ids, first_id, wall = self._transaction.ids, self._transaction.first_id, self._transaction.wall
-        key = ids.next_event(first_id)
+        counters, wall = self._transaction.counters, self._transaction.wall
+        key = counters.next_event()
         occurred_at = wall if event.occurred_at is None else event.occurred_at
         count = len(event.deliveries)
         self._events.append((key, event.id, event.event_type, event.data, event.fingerprint, occurred_at, count))
@@ -171,7 +171,7 @@ class _Group:
         for delivery in event.deliveries:
             self._deliveries.append(
                 (
-                    ids.next_delivery(first_id),
+                    counters.next_delivery(),
                     key,
                     delivery.subscription_id,
                     delivery.company_id,

@@ -196,7 +196,7 @@ class _Endings:
         next_attempt_at, dead_lettered = self._move(settlement.fence, settlement.verdict, 1, 0, is_deleted=is_deleted)
         self._log.append(
             (
-                self._transaction.ids.next_attempt(self._transaction.first_id),
+                self._transaction.counters.next_attempt(),
                 settlement.fence.delivery_id,
                 settlement.fence.subscription_id,
                 settlement.fence.attempt,
@@ -219,7 +219,7 @@ class _Endings:
     def add_loss(self, fence: Fence, verdict: Verdict, losses: int, *, is_deleted: bool) -> None:
         """Add an attempt that nobody reports any more: it uses no retry and took no time that we know of."""
         next_attempt_at, dead_lettered = self._move(fence, verdict, 0, losses + 1, is_deleted=is_deleted)
-        attempt_id = self._transaction.ids.next_attempt(self._transaction.first_id)
+        attempt_id = self._transaction.counters.next_attempt()
         known = (attempt_id, fence.delivery_id, fence.subscription_id, fence.attempt, None, ErrorClass.LOST, None, 0)
         self._log.append((*known, *_NOTHING_SENT, next_attempt_at, dead_lettered))
 

@@ -1,4 +1,4 @@
-"""What a writing verb is given: an open transaction with its clock readings and the counters of our ids."""
+"""What a writing verb is given: an open transaction with its clock readings and counters."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -19,30 +19,46 @@ ROWS_MAX: Final = 256
 """Rows of one bulk statement: keeps every text under the 16 KiB up to which apsw caches it."""
 
 
-class Ids:
-    """The last ids given out. They rise strictly, whatever is rolled back and wherever the clock is set."""
+class Counters:
+    """What the writer counts in memory: the last ids given out, and claims.
+
+    Ids rise strictly, whatever is rolled back and wherever the clock is set.
+    """
 
     def __init__(self, connection: apsw.Connection) -> None:
         last: tuple[int, int, int] = connection.execute(
             "SELECT coalesce((SELECT max(key) FROM events), 0), coalesce((SELECT max(id) FROM deliveries), 0),"
             " coalesce((SELECT max(id) FROM attempts), 0)"
         ).get
-        self.events, self.deliveries, self.attempts = last
+        self._events, self._deliveries, self._attempts = last
+        self._claims = 0
 
-    def next_event(self, first_of_day: int) -> int:
+    def reach(self, day_of: int) -> None:
+        """Let every id from now on carry at least the day of this instant."""
+        floor = first_id_of_day(day_of) - 1
+        self._events = max(self._events, floor)
+        self._deliveries = max(self._deliveries, floor)
+        self._attempts = max(self._attempts, floor)
+
+    def next_event(self) -> int:
         """Give out an event's key."""
-        self.events = max(self.events + 1, first_of_day)
-        return self.events
+        self._events += 1
+        return self._events
 
-    def next_delivery(self, first_of_day: int) -> int:
+    def next_delivery(self) -> int:
         """Give out a delivery's id."""
-        self.deliveries = max(self.deliveries + 1, first_of_day)
-        return self.deliveries
+        self._deliveries += 1
+        return self._deliveries
 
-    def next_attempt(self, first_of_day: int) -> int:
+    def next_attempt(self) -> int:
         """Give out an attempt's id."""
-        self.attempts = max(self.attempts + 1, first_of_day)
-        return self.attempts
+        self._attempts += 1
+        return self._attempts
+
+    def next_claim(self) -> int:
+        """Number a claim."""
+        self._claims += 1
+        return self._claims
 
 
 def first_id_of_day(wall: int) -> int:
@@ -54,20 +70,19 @@ class Transaction(Struct, frozen=True):
     """One BEGIN IMMEDIATE … COMMIT. Verbs neither begin nor end it."""
 
     connection: apsw.Connection
-    ids: Ids
+    counters: Counters
     now: int
     """The schedule clock as the transaction began: what due times and leases count from."""
     wall: int
     """The wall clock of the same moment: what readers are shown."""
-    first_id: int
-    """The lowest id that carries today's day."""
 
     @classmethod
-    def begin(cls, connection: apsw.Connection, ids: Ids, clock: Clock) -> "Transaction":
+    def begin(cls, connection: apsw.Connection, counters: Counters, clock: Clock) -> "Transaction":
         """Begin one, taking the write lock at once."""
         connection.execute("BEGIN IMMEDIATE")
         wall = clock.wall_ms()
-        return cls(connection, ids, clock.schedule_ms(), wall, first_id_of_day(wall))
+        counters.reach(wall)
+        return cls(connection, counters, clock.schedule_ms(), wall)
 
     def one(self, sql: str, bindings: Sequence[Any] = ()) -> Any:
         """Run a statement and return its first row: the value itself where it has one column, None without a row."""
