@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookline.publishing import Publisher
-from hookline.telemetry import Telemetry
 
 from hookline import config
 from hookline.api.auth import Authenticator
@@ -16,6 +15,7 @@ from hookline.clock import Clock
 from hookline.config import Settings
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Storage
+from hookline.telemetry import Telemetry
 
 OPERATOR_TOKEN = "an operator token of 32 visible ones".replace(" ", "-")
 SECRET_KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
@@ -107,6 +107,6 @@ def make_api(storage: Storage, clock: Clock, settings: Settings, is_draining: Ca
         random_bytes=secrets.token_bytes,
         settings=settings,
         url_rules=None,
-        telemetry=Telemetry(),
+        telemetry=Telemetry(clock=clock),
         wake=lambda: None,
     )

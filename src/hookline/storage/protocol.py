@@ -148,6 +148,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
     payload_version: PayloadVersion
     source: str | None
     occurred_at: int
+    accepted_at: int
     data: bytes
 
 

