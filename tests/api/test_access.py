@@ -13,7 +13,7 @@ from hookline.model import Role
 
 ROLES = tuple(Role)
 UNKNOWN = "1999999999"
-NO_IDS = ("abc", "0", "-1", "1.5", "9007199254740992", "99999999999999999999", "%00", "%D9%A3")
+NO_IDS = ("abc", "0", "-1", "1.5", "2147483648", "9007199254740992", "99999999999999999999", "%00", "%D9%A3")
 VALID_BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/companies/{id}/tokens"): {"name": "a", "role": "viewer"},
 }

@@ -116,7 +116,7 @@ class Node:
         self.clock = Dial()
         self.faults = Faults(SqliteStorage(str(path / "a.db"), clock=self.clock))
         self.storage = cast("Storage", self.faults)
-        self.authenticator = Authenticator(self.storage, self.clock, OPERATOR_TOKEN)
+        self.authenticator = Authenticator(self.storage, self.clock, [OPERATOR_TOKEN])
         self.text = tokens.new_token(Role.OPERATOR, lambda size: bytes(range(size)))
 
     async def store(self) -> None:

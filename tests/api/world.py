@@ -13,6 +13,7 @@ from hookline.api.context import Api
 from hookline.api.readiness import Readiness
 from hookline.clock import Clock
 from hookline.config import Settings
+from hookline.egress.url import UrlRules
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Storage
 from hookline.telemetry import Telemetry
@@ -99,14 +100,14 @@ def make_api(storage: Storage, clock: Clock, settings: Settings, is_draining: Ca
     """Wire the API as `wiring` does, with nobody to wake."""
     return Api(
         storage=storage,
-        publisher=Publisher(),
-        authenticator=Authenticator(storage, clock, settings.operator_token),
+        publisher=Publisher(storage=storage, clock=clock, random_bytes=secrets.token_bytes, settings=settings),
+        authenticator=Authenticator(storage, clock, [settings.operator_token or ""]),
         readiness=Readiness(storage, clock, is_draining),
         keyring=Keyring(settings.secret_keys),
         clock=clock,
         random_bytes=secrets.token_bytes,
         settings=settings,
-        url_rules=None,
+        url_rules=UrlRules(),
         telemetry=Telemetry(clock=clock),
         wake=lambda: None,
     )

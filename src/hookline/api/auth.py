@@ -7,7 +7,7 @@ Never says why a token was refused: missing, malformed, unknown, expired and rev
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Final
@@ -36,7 +36,7 @@ class Principal(Struct, frozen=True, kw_only=True):
     role: Role
     company_id: int | None
     token_id: int | None
-    """None for the token of `HOOKLINE_OPERATOR_TOKEN`."""
+    """None for a token that is in no database."""
 
 
 class _Known(Struct, frozen=True):
@@ -45,12 +45,12 @@ class _Known(Struct, frozen=True):
 
 
 class Authenticator:
-    """Judge tokens. `operator_token` is the one of the environment, valid while it is set."""
+    """Judge tokens. `operator_tokens` are valid while this process runs: the environment's, and those of its own."""
 
-    def __init__(self, storage: Storage, clock: Clock, operator_token: str | None) -> None:
+    def __init__(self, storage: Storage, clock: Clock, operator_tokens: Sequence[str]) -> None:
         self._storage = storage
         self._clock = clock
-        self._operator_hash = sha256(operator_token.encode()).digest() if operator_token else None
+        self._operator_hashes = [sha256(token.encode()).digest() for token in operator_tokens]
         self._operator = Principal(role=Role.OPERATOR, company_id=None, token_id=None)
         self._cache: dict[bytes, _Known | None] = {}
         self._counter = -1
@@ -66,8 +66,9 @@ class Authenticator:
         if token is None:
             raise Unauthenticated
         token_hash = sha256(token).digest()
-        if self._operator_hash is not None and compare_digest(token_hash, self._operator_hash):
-            return self._operator
+        for operator_hash in self._operator_hashes:
+            if compare_digest(token_hash, operator_hash):
+                return self._operator
         if self._clock.monotonic_seconds() - self._read_at >= RECHECK_SECONDS:
             await self._recheck()
         known = self._cache.get(token_hash) or await self._look_up(token, token_hash)

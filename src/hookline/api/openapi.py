@@ -19,6 +19,7 @@ from hookline.api.schemas import (
     EVENT_ID,
     ID,
     INSTANT,
+    LOG_ID,
     SCHEMAS,
     TEXT,
     TYPE_NAME,
@@ -82,13 +83,13 @@ PAGING: Final = (
 )
 ID_PAGING: Final = (
     PAGING[0],
-    _query("cursor", {"type": "string", "pattern": "^[0-9]{0,15}$"}, PAGING[1]["description"]),
+    _query("cursor", {"type": "string", "pattern": "^[0-9]{0,9}$"}, PAGING[1]["description"]),
 )
 SPAN: Final = (_query("from", INSTANT, "Not before."), _query("to", INSTANT, "Before."))
 PATH_PARAMETERS: Final[dict[str, tuple[Schema, str]]] = {
     "id": (ID, "The id."),
     "tokenId": (ID, "The token's id."),
-    "deliveryId": (ID, "The delivery's id."),
+    "deliveryId": (LOG_ID, "The delivery's id."),
     "name": (TYPE_NAME, "The event type's name."),
     "eventId": (EVENT_ID, "The event's id."),
 }
@@ -392,7 +393,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _query("status", one_of("succeeded", "failed"), "Attempts that ended so."),
             _query("eventType", TEXT, "The name that this subscription sees."),
             *SPAN,
-            _query("beforeId", ID, "Only older rows: to walk exactly while rows arrive."),
+            _query("beforeId", LOG_ID, "Only older rows: to walk exactly while rows arrive."),
         ),
     ),
     ("GET", "/v1/webhooks/{id}/deliveries/{deliveryId}"): Operation(

@@ -26,8 +26,10 @@ DISCARD_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of a body over its limit so much is read and dropped, so that the sender is there to read the 413."""
 LIST_LIMIT: Final = 50
 LIST_LIMIT_MAX: Final = 200
-ID_MAX: Final = 2**53 - 1
-"""The largest id of any kind that JSON readers keep exact."""
+ID_MAX: Final = 2**31 - 1
+"""The largest id of a company, a subscription or a token."""
+LOG_ID_MAX: Final = 2**53 - 1
+"""The largest id of a delivery or an attempt: JSON readers keep it exact."""
 TEXT_LENGTH_MAX: Final = 200
 """Of names that people give to companies and tokens."""
 
@@ -91,10 +93,10 @@ def path_text(request: Request, name: str) -> str:
     return text
 
 
-def path_id(request: Request, name: str = "id") -> int:
+def path_id(request: Request, name: str = "id", highest: int = ID_MAX) -> int:
     """Return an id of the path; raise `NotFound` where it is no id at all, just as where nobody has it."""
     text = path_text(request, name)
-    if not (text.isascii() and text.isdigit() and len(text) <= 16 and 1 <= int(text) <= ID_MAX):
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and 1 <= int(text) <= highest):
         raise no_such_id()
     return int(text)
 

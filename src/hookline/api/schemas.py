@@ -10,7 +10,8 @@ from hookline.model import AuthType, DeliveryState, ErrorClass, Role, TypeKind
 
 Schema = dict[str, Any]
 
-ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**53 - 1}
+ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**31 - 1}
+LOG_ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**53 - 1}
 TEXT: Final[Schema] = {"type": "string"}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 BOOLEAN: Final[Schema] = {"type": "boolean"}
@@ -214,8 +215,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "SubscriptionChange": request(callbackUrl=CALLBACK_URL, active=BOOLEAN, **CHANGEABLE),
     "Attempt": answer(
-        id=ID,
-        deliveryId=ID,
+        id=LOG_ID,
+        deliveryId=LOG_ID,
         eventId=EVENT_ID,
         cloudEventId=EVENT_ID,
         eventType=TEXT,
@@ -227,7 +228,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         content=array(ref("Attempt")), totalElements=COUNT, totalPages=COUNT, size=COUNT, number=COUNT
     ),
     "Delivery": answer(
-        id=ID,
+        id=LOG_ID,
         subscriptionId=ID,
         companyId=ID,
         state=one_of(*DeliveryState),
