@@ -44,14 +44,14 @@ def flood(storage: SqliteStorage, rows: int, due_at: int) -> None:
 
 
 async def fastest_claim(storage: SqliteStorage, rows_max: int = 100) -> tuple[float, Claim]:
-    """Return the first claim, and how long the quickest of a few more takes: what one costs when nothing disturbs."""
+    """Return the first claim, and the processor time of the quickest of a few more: a busy machine fails nothing."""
     first = claimed = await claim(storage, rows_max)
     fastest = 1.0
     for _ in range(7):
         await storage.release([fence_of(one) for one in claimed.deliveries])
-        begun = time.perf_counter()
+        begun = time.thread_time()
         claimed = await claim(storage, rows_max, known=dict.fromkeys(range(1001, 5001), 1))
-        fastest = min(fastest, time.perf_counter() - begun)
+        fastest = min(fastest, time.thread_time() - begun)
     return fastest, first
 
 

@@ -24,8 +24,8 @@ LANES_MAX: Final = 256
 
 _GOLDEN: Final = 1_327_217_885
 _RING: Final = (1 << 31) - 1
-"""Lanes and companies stand on a ring of 2^31 places, each at its id times 2^31 divided by the golden ratio: neighbours
-are spread evenly. Each claim begins one such step further, so that every place comes up soon and equally often."""
+"""Lanes stand on a ring of 2^31 places, each at its id times 2^31 divided by the golden ratio: neighbours are spread
+evenly. Each claim begins one such step further, so that every place comes up soon and equally often."""
 
 _LOOK: Final = f"""
 SELECT
@@ -35,16 +35,17 @@ SELECT
       'in_flight',
       (SELECT count(*) FROM deliveries AS d WHERE d.state = 'sending' AND d.subscription_id = lane.subscription_id)))
     FROM (
-      SELECT subscription_id FROM (
-        SELECT subscription_id, company_id,
-          row_number() OVER (PARTITION BY company_id ORDER BY (subscription_id + ?2) * {_GOLDEN} & {_RING}) AS turn
-        FROM lanes
-        WHERE is_open = 1 AND next_due <= ?1
-          AND (company_id, host) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
-      ) ORDER BY turn << 31 | ((company_id + ?2) * {_GOLDEN} & {_RING}) LIMIT {LANES_MAX}
+      SELECT subscription_id
+      FROM lanes JOIN (
+        SELECT company_id, count(*) AS its_due FROM lanes WHERE is_open = 1 AND next_due <= ?1 GROUP BY company_id
+      ) USING (company_id)
+      WHERE is_open = 1 AND next_due <= ?1
+        AND (company_id, host) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
+      ORDER BY ((subscription_id + ?2) * {_GOLDEN} & {_RING}) * its_due LIMIT {LANES_MAX}
     ) AS due CROSS JOIN lanes AS lane ON lane.subscription_id = due.subscription_id)"""
-"""One row: when the first lease ends, and the due lanes. Sorting bare numbers keeps it under 2 ms with 3,000 lanes due;
-what else is wanted of a lane is read of the chosen ones alone."""
+"""One row: when the first lease ends, and due lanes in turn over companies. A lane's place on the ring, times how many
+lanes of its company are due, is the turn at which it would come up if each company sent its lanes along the ring: so
+nobody gains by having many, and 3,000 due lanes take 1.5 ms (row_number over a partition: 2.2 ms)."""
 
 _TAKE: Final = """
 WITH RECURSIVE

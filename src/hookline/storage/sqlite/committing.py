@@ -64,9 +64,12 @@ Ending = Done | Broken
 class Committer:
     """Owns the writing connection, the clock and the counters; used by one thread at a time."""
 
-    def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
+    def __init__(
+        self, connection: apsw.Connection, clock: Clock, note_commit: Callable[[int], None] | None = None
+    ) -> None:
         self._connection = connection
         self._clock = clock
+        self._note_commit = note_commit
         self._counters = Counters(connection)
 
     def commit(self, requests: Sequence[Request[Any, Any]]) -> Sequence[Ending]:
@@ -90,6 +93,8 @@ class Committer:
         transaction = Transaction.begin(self._connection, self._counters, self._clock)
         endings = [Done(value) for value in _answers(transaction, requests)]
         self._connection.execute("COMMIT")
+        if self._note_commit:
+            self._note_commit(len(requests))
         return endings
 
     def _roll_back(self) -> None:

@@ -43,6 +43,7 @@ from hookline.storage.sqlite.readers import OpenReaders, Query, Readers, Threade
 from hookline.storage.sqlite.settling import release, settle
 from hookline.storage.sqlite.transaction import Transaction
 from hookline.storage.sqlite.writer import OpenWriter, ThreadedWriter, Writer
+from hookline.telemetry import Telemetry
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -59,12 +60,14 @@ class SqliteStorage:
         path: str,
         *,
         clock: Clock,
+        telemetry: Telemetry | None = None,
         writer: OpenWriter = ThreadedWriter,
         readers: OpenReaders = ThreadedReaders,
         vfs: str | None = None,
     ) -> None:
         self._path = path
         self._clock = clock
+        self._note_commit = telemetry.committed if telemetry else None
         self._open_writer = writer
         self._open_readers = readers
         self._vfs = vfs
@@ -78,7 +81,7 @@ class SqliteStorage:
             connection = connect_writer(self._path, self._vfs)
             try:
                 _verify_schema(connection)
-                committer = Committer(connection, self._clock)
+                committer = Committer(connection, self._clock, self._note_commit)
             except BaseException:
                 connection.close()
                 raise
