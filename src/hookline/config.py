@@ -95,8 +95,11 @@ SETTINGS: Final = (
 )
 
 
-def from_environment(environment: Mapping[str, str]) -> Settings:
-    """Read the settings; raise `StartRefused` naming the variable and what it should be."""
+def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool = True) -> Settings:
+    """Read the settings; raise `StartRefused` naming the variable and what it should be.
+
+    `needs_secret_key` False: for work on the database that opens nothing sealed.
+    """
     read = _Reader(environment)
     is_development = read.choice("HOOKLINE_MODE", ("production", "development"), "production") == "development"
     host = read.text("HOOKLINE_HOST", "127.0.0.1")
@@ -128,7 +131,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         migrate=read.choice("HOOKLINE_MIGRATE", ("apply", "check"), "apply"),
     )
     _check_lease(settings)
-    if not is_development and not settings.secret_keys:
+    if needs_secret_key and not is_development and not settings.secret_keys:
         raise StartRefused(
             "HOOKLINE_SECRET_KEY is not set: production needs 32 random bytes, base64, to seal secrets at rest. "
             "Make one with `openssl rand -base64 32` and keep it as safe as the database; "
@@ -203,12 +206,16 @@ def _roles(text: str) -> frozenset[str]:
 def _database_url(text: str) -> str:
     if not text.startswith(("sqlite:///", "postgresql://")):
         raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
+    if text in {"sqlite:///", "sqlite:///:memory:"}:
+        raise ValueError("expected a file after sqlite:///, as nothing kept in memory alone would survive")
     return text
 
 
 def _public_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    is_plain = text.isascii() and text.isprintable() and " " not in text and "@" not in parts.netloc
+    has_host = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    if not (is_plain and has_host) or "?" in text or "#" in text:
         raise ValueError(f"expected an address like https://hooks.example.com, found {text!r}")
     return text.rstrip("/")
 
@@ -234,7 +241,7 @@ def _secret_keys(text: str) -> tuple[bytes, ...]:
 
 def _delays(text: str) -> tuple[int, ...]:
     words = _words(text)
-    if len(words) > 20 or not all(word.isdigit() and 1 <= int(word) <= 86_400 for word in words):
+    if len(words) > 20 or not all(word.isascii() and word.isdigit() and 1 <= int(word) <= 86_400 for word in words):
         raise ValueError("expected up to 20 whole numbers of seconds from 1 to 86400, with commas between")
     return tuple(map(int, words))
 

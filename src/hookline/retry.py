@@ -1,6 +1,8 @@
 """How long a failed delivery waits. Pure: randomness is an argument."""
 
 from collections.abc import Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 PRESETS: Final[dict[str, tuple[int, ...]]] = {
@@ -33,3 +35,27 @@ def next_wait_ms(schedule: Sequence[int], failures: int, fraction: float) -> int
     if failures >= len(schedule):
         return None
     return int(schedule[failures] * 1000 * (1 + JITTER_SHARE_MAX * fraction))
+
+
+HOLD_MS_MAX: Final = 86_400_000
+"""A receiver may ask for a day's rest at most: longer would be a way to switch itself off unseen."""
+
+
+def hold_ms(status: int, retry_after: str | None, wall_ms: int) -> int | None:
+    """Return how long a 429 or 503 asks us to leave its subscription alone; None where it asks for nothing.
+
+    `retry_after` is the header as sent, seconds or an HTTP date (RFC 9110, section 10.2.3); anything else is ignored.
+    """
+    if status not in {429, 503} or retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        asked = int(text[:12]) * 1000
+    else:
+        try:
+            date = parsedate_to_datetime(text)
+            # Without a zone (the obsolete asctime form, or `-0000`) it is UTC, never this machine's own time.
+            asked = int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000) - wall_ms
+        except (ValueError, OverflowError):
+            return None
+    return min(asked, HOLD_MS_MAX) if asked > 0 else None

@@ -1,0 +1,76 @@
+"""What is sealed of a subscription, and how it reads once opened: signing secrets, credential, static headers. Pure.
+
+Each sealed value is bound to its subscription and its kind: one moved to another row, or to another column, does not
+open.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from hookline.model import AuthType, Subscription
+from hookline.sealing import Keyring, Unsealable
+
+Header = tuple[str, str]
+"""Name and value."""
+
+_HEADERS: Final = msgspec.json.Decoder(dict[str, str])
+_CREDENTIAL: Final = msgspec.json.Decoder(dict[str, str])
+
+
+def seal_secret(subscription_id: int, secret: str, keyring: Keyring) -> bytes:
+    """Seal a signing secret as it was shown."""
+    return keyring.seal(secret.encode(), _context(subscription_id, "secret"))
+
+
+def open_secrets(subscription: Subscription, keyring: Keyring) -> list[str]:
+    """Return the signing secrets, newest first; raise `Unsealable`."""
+    context = _context(subscription.id, "secret")
+    return [keyring.open(secret.sealed, context).decode() for secret in subscription.secrets]
+
+
+def seal_headers(subscription_id: int, headers: Mapping[str, str], keyring: Keyring) -> bytes | None:
+    """Seal static headers; None for none."""
+    if not headers:
+        return None
+    return keyring.seal(msgspec.json.encode(headers), _context(subscription_id, "headers"))
+
+
+def open_headers(subscription: Subscription, keyring: Keyring) -> list[Header]:
+    """Return the static headers in the order they were given; raise `Unsealable`."""
+    if subscription.headers_sealed is None:
+        return []
+    plain = keyring.open(subscription.headers_sealed, _context(subscription.id, "headers"))
+    return list(_HEADERS.decode(plain).items())
+
+
+def seal_auth(subscription_id: int, credential: Mapping[str, str], keyring: Keyring) -> bytes | None:
+    """Seal the members of a `callbackAuth` beside its type; None for none."""
+    if not credential:
+        return None
+    return keyring.seal(msgspec.json.encode(credential), _context(subscription_id, "auth"))
+
+
+def open_auth(subscription: Subscription, keyring: Keyring) -> Header | None:
+    """Return the header that proves us to the receiver, None for `NONE`; raise `Unsealable`."""
+    if subscription.auth_type is AuthType.NONE:
+        return None
+    if subscription.auth_sealed is None:
+        raise Unsealable(f"subscription {subscription.id} has callbackAuth {subscription.auth_type} and no credential")
+    credential = _CREDENTIAL.decode(keyring.open(subscription.auth_sealed, _context(subscription.id, "auth")))
+    match subscription.auth_type:
+        case AuthType.BASIC:
+            pair = f"{credential['username']}:{credential['password']}".encode()
+            return "Authorization", f"Basic {base64.b64encode(pair).decode()}"
+        case AuthType.BEARER:
+            return "Authorization", f"Bearer {credential['token']}"
+        case AuthType.HEADER:
+            return credential["headerName"], credential["headerValue"]
+        case AuthType.OAUTH2_CLIENT_CREDENTIALS:
+            raise Unsealable(f"subscription {subscription.id}: OAuth2 is not supported by this version")
+
+
+def _context(subscription_id: int, kind: str) -> str:
+    return f"subscription/{subscription_id}/{kind}"

@@ -1,0 +1,130 @@
+"""What a claimed delivery becomes: one signed request. No I/O.
+
+A `Target` is a subscription made ready: secrets opened, URL parsed again under today's rules, headers laid out. It is
+kept by revision, so a change counts from the next attempt on and the work is done once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from hookline import __version__, credentials, rendering, retry
+from hookline.egress.sender import Call
+from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
+from hookline.model import ErrorClass, Failed, Subscription, Timings
+from hookline.sealing import Keyring
+from hookline.signing import Signer
+from hookline.storage.protocol import Claimed
+
+TARGETS_MAX: Final = 10_000
+"""Kept ready: about 3 KB each. Past it all are forgotten and made again as needed."""
+
+USER_AGENT: Final = f"Hookline/{__version__}"
+BLOCKED: Final = "This name leads to an address that Hookline never calls."
+
+
+class Target:
+    """One revision of a subscription, ready to send."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        *,
+        keyring: Keyring,
+        rules: UrlRules,
+        retry_delays_seconds: Sequence[int],
+        timeout_seconds_max: int,
+    ) -> None:
+        policies = subscription.policies
+        self.revision: Final = subscription.revision
+        self.schedule_seconds: Final = retry.schedule_seconds(policies.retry_delays_seconds, retry_delays_seconds)
+        self._company_id = subscription.company_id
+        self._url = _parsed(subscription.callback_url, rules)
+        self._timeout_seconds = min(policies.timeout_seconds, timeout_seconds_max)
+        self._signer = Signer(credentials.open_secrets(subscription, keyring))
+        extra = credentials.open_headers(subscription, keyring)
+        credential = credentials.open_auth(subscription, keyring)
+        self._extra = (*extra, credential) if credential else tuple(extra)
+        self.hidden_names: Final = frozenset(name.lower() for name, _ in self._extra)
+        self._media_type = rendering.media_type(subscription.payload_version, policies.content_type)
+
+    def call(self, delivery: Claimed, wall_ms: int) -> Call | Failed:
+        """Return the request of this attempt; `Failed` where the URL may not be called under today's rules."""
+        if self._url is None:
+            return Failed(error=ErrorClass.BLOCKED, detail=BLOCKED, duration_ms=0, timings=Timings())
+        body = rendering.body(
+            delivery.payload_version,
+            type_name=delivery.type_name,
+            source=delivery.source,
+            event_id=delivery.event_id,
+            occurred_at=delivery.occurred_at,
+            data=delivery.data,
+        )
+        timestamp = wall_ms // 1000
+        return Call(
+            company_id=self._company_id,
+            url=self._url,
+            headers=(
+                ("Content-Type", self._media_type),
+                ("User-Agent", USER_AGENT),
+                ("X-Hub-Signature-256", self._signer.hub_signature(body)),
+                ("webhook-id", delivery.event_id),
+                ("webhook-timestamp", str(timestamp)),
+                ("webhook-signature", self._signer.standard_signature(delivery.event_id, timestamp, body)),
+                ("Hookline-Attempt", str(delivery.attempt)),
+                *self._extra,
+            ),
+            body=body,
+            timeout_seconds=self._timeout_seconds,
+        )
+
+
+class Targets:
+    """The targets at hand, by subscription."""
+
+    def __init__(
+        self, *, keyring: Keyring, rules: UrlRules, retry_delays_seconds: Sequence[int], timeout_seconds_max: int
+    ) -> None:
+        self._keyring = keyring
+        self._rules = rules
+        self._retry_delays_seconds = retry_delays_seconds
+        self._timeout_seconds_max = timeout_seconds_max
+        self._subscriptions: dict[int, Subscription] = {}
+        self._targets: dict[int, Target] = {}
+        self._known: dict[int, int] = {}
+
+    @property
+    def known(self) -> Mapping[int, int]:
+        """The revision at hand of each subscription; asked before each claim, so here too many are forgotten."""
+        if len(self._known) > TARGETS_MAX:
+            self._subscriptions.clear()
+            self._targets.clear()
+            self._known.clear()
+        return self._known
+
+    def learn(self, subscriptions: Mapping[int, Subscription]) -> None:
+        """Take what a claim brought; a later revision replaces an earlier one."""
+        for subscription_id, subscription in subscriptions.items():
+            self._subscriptions[subscription_id] = subscription
+            self._known[subscription_id] = subscription.revision
+            self._targets.pop(subscription_id, None)
+
+    def of(self, delivery: Claimed) -> Target:
+        """Return the delivery's target, made on first use; raise where a secret cannot be opened."""
+        target = self._targets.get(delivery.subscription_id)
+        if target is None:
+            target = Target(
+                self._subscriptions[delivery.subscription_id],
+                keyring=self._keyring,
+                rules=self._rules,
+                retry_delays_seconds=self._retry_delays_seconds,
+                timeout_seconds_max=self._timeout_seconds_max,
+            )
+            self._targets[delivery.subscription_id] = target
+        return target
+
+
+def _parsed(url: str, rules: UrlRules) -> CallbackUrl | None:
+    try:
+        return parse(url, rules)
+    except UrlRefused:
+        return None

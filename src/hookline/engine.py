@@ -1,0 +1,338 @@
+"""The one loop that delivers: settle what ended, claim what is due, send it.
+
+A turn gives the database the attempts that have ended and asks it for the next ones, so both share a commit; what is
+claimed is dialled at once. Everything that must survive is in the database: a wake-up may be lost, a poll may not, and
+a crash needs no rescuer, because a lease passes by itself. Never decides what an outcome means (`lifecycle`), who may
+send how much (`fairness`) or which address may be called (`egress`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from random import Random
+from typing import Final, Protocol, TypeVar
+
+from msgspec import Struct
+
+from hookline import lifecycle, retry
+from hookline.clock import Clock
+from hookline.dispatch import Target, Targets
+from hookline.egress.sender import Call, request_head
+from hookline.errors import Unavailable
+from hookline.fairness import Flight
+from hookline.model import Answered, ErrorClass, Failed, Outcome
+from hookline.storage.protocol import AttemptRecord, Claim, Claimed, Fence, Settlement, Storage
+from hookline.telemetry import Telemetry
+
+log = logging.getLogger("hookline.engine")
+
+Key = TypeVar("Key")
+
+START_WINDOW_MS: Final = 3_000
+"""An attempt starts so soon after its claim was sent, or not at all: DELETE and deactivation count on it."""
+POLL_SECONDS: Final = 1.0
+"""The longest that a due delivery waits where every hint was lost."""
+ROWS_MAX: Final = 500
+"""Of one claim: at 40 µs a row it holds the writer for 20 ms."""
+BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of one claim: what its bodies may take of memory."""
+UPKEEP_SECONDS: Final = 1.0
+UPKEEP_ROWS_MAX: Final = 500
+"""Of one step of upkeep: short enough that no publish waits for it."""
+BACKOFF_SECONDS: Final = 0.2
+"""Between turns while the database does not confirm."""
+
+
+class Sends(Protocol):
+    """What the engine needs of `egress`: one request, one outcome, no exception for a receiver's fault."""
+
+    async def send(self, call: Call) -> Outcome:
+        """Make one attempt."""
+        ...
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one node may do."""
+
+    max_in_flight: int
+    host_max_in_flight: int
+    lease_ms: int
+
+
+class Engine:
+    """Deliver until stopped. One per process; any number of processes on one database."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        sender: Sends,
+        targets: Targets,
+        clock: Clock,
+        random: Random,
+        limits: Limits,
+        telemetry: Telemetry,
+    ) -> None:
+        self._storage = storage
+        self._sender = sender
+        self._targets = targets
+        self._clock = clock
+        self._random = random
+        self._limits = limits
+        self._telemetry = telemetry
+        self._in_flight = _InFlight()
+        self._ended: list[Settlement] = []
+        self._unsent: list[Fence] = []
+        self._wake = asyncio.Event()
+        self._is_stopping = False
+
+    def wake(self) -> None:
+        """Hint that something may be due now. Losing it costs at most a poll."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns when every attempt in flight has ended and is settled."""
+        self._is_stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Deliver until `stop`; cancelling it abandons what is in flight to its leases."""
+        async with asyncio.TaskGroup() as tasks:
+            upkeep = tasks.create_task(self._keep_up())
+            while not self._is_done():
+                self._wake.clear()
+                rest_seconds = await self._turn(tasks)
+                await self._rest(rest_seconds)
+            upkeep.cancel()
+
+    def _is_done(self) -> bool:
+        return self._is_stopping and not (self._in_flight.total or self._ended or self._unsent)
+
+    async def _turn(self, tasks: asyncio.TaskGroup) -> float:
+        """Settle and claim once; return how many seconds may pass before the next turn, unless something happens."""
+        asked_at = self._clock.monotonic_seconds()
+        is_confirmed, claim = await asyncio.gather(self._settle(), self._claim())
+        if claim is None:
+            return POLL_SECONDS if is_confirmed else BACKOFF_SECONDS
+        self._targets.learn(claim.subscriptions)
+        self._count_losses(claim)
+        start_by = asked_at + START_WINDOW_MS / 1000
+        for delivery in claim.deliveries:
+            self._start(tasks, delivery, start_by)
+        if claim.more:
+            return 0.0
+        return POLL_SECONDS if claim.next_due_ms is None else min(POLL_SECONDS, claim.next_due_ms / 1000)
+
+    async def _rest(self, seconds: float) -> None:
+        if seconds <= 0 or self._wake.is_set():
+            return
+        timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+
+    # claiming
+
+    async def _claim(self) -> Claim | None:
+        """Claim what is due and has room; None where nothing may start or the database did not answer."""
+        if self._is_stopping or self._in_flight.total + len(self._ended) >= self._limits.max_in_flight:
+            return None
+        try:
+            return await self._storage.claim_due(
+                flight=self._in_flight.seen_with(self._limits),
+                rows_max=ROWS_MAX,
+                body_bytes_max=BODY_BYTES_MAX,
+                lease_ms=self._limits.lease_ms,
+                known=self._targets.known,
+            )
+        except Unavailable as error:
+            log.warning("nothing claimed: %s", error)
+        except Exception:
+            log.exception("a claim failed; deliveries wait for the next")
+        return None
+
+    def _count_losses(self, claim: Claim) -> None:
+        if claim.lost:
+            log.warning("%d attempts were lost with the process that made them; %d parked", claim.lost, claim.parked)
+            self._telemetry.lost(claim.lost, claim.parked)
+
+    # one attempt
+
+    def _start(self, tasks: asyncio.TaskGroup, delivery: Claimed, start_by: float) -> None:
+        try:
+            target = self._targets.of(delivery)
+        except Exception:
+            log.exception("subscription %d cannot be read: its delivery is left alone", delivery.subscription_id)
+            return
+        self._in_flight.add(delivery)
+        tasks.create_task(self._deliver(delivery, target, start_by))
+
+    async def _deliver(self, delivery: Claimed, target: Target, start_by: float) -> None:
+        try:
+            await self._attempt(delivery, target, start_by)
+        except Exception:
+            # Ours, not the receiver's: say so and leave the delivery to its lease, which logs the attempt as lost.
+            log.exception("delivery %d: attempt %d could not be made", delivery.id, delivery.attempt)
+        finally:
+            self._in_flight.remove(delivery)
+            self._wake.set()
+
+    async def _attempt(self, delivery: Claimed, target: Target, start_by: float) -> None:
+        call = target.call(delivery, self._clock.wall_ms())
+        if self._clock.monotonic_seconds() > start_by:
+            self._unsent.append(_fence(delivery))
+            return
+        outcome = await self._sender.send(call) if isinstance(call, Call) else call
+        self._ended.append(self._settlement(delivery, target, call, outcome))
+        self._telemetry.attempt(delivery, outcome)
+
+    def _settlement(self, delivery: Claimed, target: Target, call: Call | Failed, outcome: Outcome) -> Settlement:
+        wait_ms = retry.next_wait_ms(target.schedule_seconds, delivery.failures, self._random.random())
+        head = request_head(call, target.hidden_names) if isinstance(call, Call) else b""
+        match outcome:
+            case Answered():
+                is_success = lifecycle.succeeded(outcome)
+                return Settlement(
+                    fence=_fence(delivery),
+                    verdict=lifecycle.verdict(outcome, wait_ms),
+                    record=AttemptRecord(
+                        http_status=outcome.status,
+                        error=None if is_success else ErrorClass.STATUS,
+                        detail=None,
+                        duration_ms=outcome.duration_ms,
+                        timings=outcome.timings,
+                        request_head=head,
+                        response_head=outcome.head,
+                        response_body=outcome.body,
+                    ),
+                    answered=True,
+                    timed_out=False,
+                    hold_ms=retry.hold_ms(outcome.status, outcome.retry_after, self._clock.wall_ms()),
+                )
+            case Failed():
+                return Settlement(
+                    fence=_fence(delivery),
+                    verdict=lifecycle.verdict(outcome, wait_ms),
+                    record=AttemptRecord(
+                        http_status=None,
+                        error=outcome.error,
+                        detail=outcome.detail,
+                        duration_ms=outcome.duration_ms,
+                        timings=outcome.timings,
+                        request_head=head,
+                        response_head=None,
+                        response_body=None,
+                    ),
+                    answered=False,
+                    timed_out=outcome.error is ErrorClass.TIMEOUT,
+                )
+
+    # settling
+
+    async def _settle(self) -> bool:
+        """Hand over what has ended; tell whether that is durable.
+
+        What the database did not confirm stays for the next turn: repeating a settlement changes nothing.
+        """
+        ended, self._ended = self._ended, []
+        unsent, self._unsent = self._unsent, []
+        try:
+            if unsent:
+                log.warning("%d deliveries go back unsent: their claim took over %d ms", len(unsent), START_WINDOW_MS)
+                await self._storage.release(unsent)
+                unsent = []
+            if ended:
+                self._count_fenced(await self._storage.settle(ended))
+        except Unavailable as error:
+            log.warning("%d settlements kept for another try: %s", len(ended), error)
+            self._ended[:0] = ended
+            self._unsent[:0] = unsent
+            return False
+        except Exception:
+            log.exception("a batch of %d settlements was refused; trying one by one", len(ended))
+            await self._settle_one_by_one(ended)
+        return True
+
+    async def _settle_one_by_one(self, ended: Sequence[Settlement]) -> None:
+        for settlement in ended:
+            try:
+                self._count_fenced(await self._storage.settle([settlement]))
+            except Exception:
+                log.exception("delivery %d could not be settled: left to its lease", settlement.fence.delivery_id)
+
+    def _count_fenced(self, settled: Sequence[bool]) -> None:
+        fenced = len(settled) - sum(settled)
+        if fenced:
+            self._telemetry.fenced(fenced)
+
+    # upkeep
+
+    async def _keep_up(self) -> None:
+        """Once a second: mend hints, close what was deleted, forget old keys, measure the backlog."""
+        while True:
+            try:
+                await self._storage.repair_lanes()
+                await self._storage.close_deleted(UPKEEP_ROWS_MAX)
+                await self._storage.forget_keys(UPKEEP_ROWS_MAX)
+                self._telemetry.backlog(await self._storage.backlog(), in_flight=self._in_flight.total)
+            except Unavailable as error:
+                log.warning("upkeep put off: %s", error)
+            except Exception:
+                log.exception("upkeep failed; it goes on in %d s", UPKEEP_SECONDS)
+            await asyncio.sleep(UPKEEP_SECONDS)
+
+
+class _InFlight:
+    """What this node has in flight, counted by all that a cap speaks of."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._by_subscription: dict[int, int] = {}
+        self._by_company: dict[int, int] = {}
+        self._by_host: dict[str, int] = {}
+        self._by_company_at_host: dict[tuple[int, str], int] = {}
+
+    def add(self, delivery: Claimed) -> None:
+        self.total += 1
+        _raise(self._by_subscription, delivery.subscription_id)
+        _raise(self._by_company, delivery.company_id)
+        _raise(self._by_host, delivery.host)
+        _raise(self._by_company_at_host, (delivery.company_id, delivery.host))
+
+    def remove(self, delivery: Claimed) -> None:
+        self.total -= 1
+        _lower(self._by_subscription, delivery.subscription_id)
+        _lower(self._by_company, delivery.company_id)
+        _lower(self._by_host, delivery.host)
+        _lower(self._by_company_at_host, (delivery.company_id, delivery.host))
+
+    def seen_with(self, limits: Limits) -> Flight:
+        """Return a picture that another thread may read."""
+        return Flight(
+            capacity=limits.max_in_flight,
+            host_capacity=limits.host_max_in_flight,
+            total=self.total,
+            by_subscription=self._by_subscription.copy(),
+            by_company=self._by_company.copy(),
+            by_host=self._by_host.copy(),
+            by_company_at_host=self._by_company_at_host.copy(),
+        )
+
+
+def _raise(counts: dict[Key, int], key: Key) -> None:
+    counts[key] = counts.get(key, 0) + 1
+
+
+def _lower(counts: dict[Key, int], key: Key) -> None:
+    if counts[key] == 1:
+        del counts[key]
+    else:
+        counts[key] -= 1
+
+
+def _fence(delivery: Claimed) -> Fence:
+    return Fence(
+        delivery_id=delivery.id,
+        subscription_id=delivery.subscription_id,
+        company_id=delivery.company_id,
+        attempt=delivery.attempt,
+    )

@@ -1,0 +1,159 @@
+"""The life of one process: listen, announce, deliver, drain on SIGTERM, end.
+
+Given its parts by `wiring`, it only orders their beginnings and ends. On SIGTERM `/readyz` turns 503, requests are
+served a while longer for load balancers to notice, attempts in flight end and are settled; on SIGINT there is nobody
+to wait for; a second signal ends everything at once, which loses nothing but time: leases pass by themselves.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import uvicorn
+
+from hookline.engine import Engine
+from hookline.errors import StartRefused
+
+log = logging.getLogger("hookline.serving")
+
+BACKLOG: Final = 2048
+"""Connections the kernel holds while the loop is busy."""
+KEEP_ALIVE_SECONDS: Final = 75
+"""Publishers keep connections; longer than the minute after which common load balancers close theirs."""
+INTERRUPTED: Final = 130
+
+
+class Leaving:
+    """Whether this process takes nothing new any more: read by `/readyz`."""
+
+    def __init__(self) -> None:
+        self.is_draining = False
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: this file owns the process's end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    app: Any,  # an ASGI application
+    *,
+    listener: socket.socket,
+    trusted_proxies: str | None,
+    engine: Engine | None,
+    leaving: Leaving,
+    drain_seconds: float,
+    announce: Callable[[], None],
+) -> int:
+    """Run until a signal; return the exit code. `announce` is called once requests are accepted."""
+    signals = _Signals()
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            proxy_headers=trusted_proxies is not None,
+            forwarded_allow_ips=trusted_proxies,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    delivering = asyncio.create_task(engine.run()) if engine else None
+    parts = {task for task in (serving, delivering) if task}
+    try:
+        await _until_started(server, serving)
+        announce()
+        first = asyncio.create_task(signals.first.wait())
+        await asyncio.wait({first, *parts}, return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
+        _raise_if_failed(parts)
+        leaving.is_draining = True
+        ending = asyncio.create_task(_end(server, engine, parts, drain_seconds if signals.is_terminate else 0))
+        second = asyncio.create_task(signals.second.wait())
+        await asyncio.wait({ending, second}, return_when=asyncio.FIRST_COMPLETED)
+        second.cancel()
+        if ending.done():
+            await ending
+            return 0
+        log.warning("a second signal: ending at once; attempts in flight will be repeated when their leases end")
+        ending.cancel()
+        return INTERRUPTED
+    finally:
+        server.force_exit = True
+        for task in parts:
+            task.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+        signals.close()
+
+
+async def _end(
+    server: uvicorn.Server, engine: Engine | None, parts: set[asyncio.Task[None]], drain_seconds: float
+) -> None:
+    log.info("ending: requests are served for %g s more, attempts in flight end", drain_seconds)
+    await asyncio.sleep(drain_seconds)
+    server.should_exit = True
+    if engine:
+        engine.stop()
+    await asyncio.gather(*parts)
+
+
+async def _until_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    while not server.started:
+        if serving.done():
+            await serving
+            raise StartRefused("the HTTP server ended before it began; the log above says why")
+        await asyncio.sleep(0.005)
+
+
+def _raise_if_failed(parts: set[asyncio.Task[None]]) -> None:
+    for task in parts:
+        if task.done():
+            task.result()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the listening socket; raise `StartRefused` where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StartRefused(
+            f"cannot listen on {host} port {port}: {error.strerror}. "
+            "Stop what listens there, or choose another port with --port (0 picks a free one)."
+        ) from error
+
+
+class _Signals:
+    """SIGTERM and SIGINT as events of the running loop."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        self.is_terminate = False
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._note, number)
+
+    def _note(self, number: int) -> None:
+        if self.first.is_set():
+            self.second.set()
+        else:
+            self.is_terminate = number == signal.SIGTERM
+            self.first.set()
+
+    def close(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(number)

@@ -1,0 +1,310 @@
+"""The engine on virtual time: the real loop, rules and SQLite engine; only the network is scripted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hookline.egress.sender import Call
+from hookline.engine import Engine
+from hookline.errors import Unavailable
+from hookline.model import DeliveryState, ErrorClass, Failed, Outcome, Policies, Timings
+from hookline.storage.protocol import Settlement
+from simulation.virtual import VirtualClock, VirtualLoop, run
+from simulation.world import World, answered, statuses, until
+
+Scenario = Callable[[World], Awaitable[None]]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Callable[[Scenario], None]:
+    """Run a scenario in a world of its own."""
+
+    def played(scenario: Scenario) -> None:
+        loop = VirtualLoop()
+        world = World(tmp_path, VirtualClock(loop))
+
+        async def whole() -> None:
+            await world.open()
+            try:
+                await scenario(world)
+            finally:
+                await world.storage.close()
+
+        run(whole(), loop)
+
+    return played
+
+
+async def stopped(engine: Engine, running: asyncio.Task[None]) -> None:
+    engine.stop()
+    await asyncio.wait_for(running, 60)
+
+
+async def states(world: World, event_id: str) -> list[DeliveryState]:
+    return [delivery.state for delivery in await world.deliveries(event_id)]
+
+
+def ended(world: World, event_id: str) -> Callable[[], Awaitable[bool]]:
+    async def condition() -> bool:
+        open_states = {DeliveryState.PENDING, DeliveryState.SENDING}
+        return not open_states.intersection(await states(world, event_id))
+
+    return condition
+
+
+def test_event_is_delivered_once_and_logged(play: Callable[[Scenario], None]) -> None:
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        engine = world.engine()
+        running = asyncio.create_task(engine.run())
+        await world.publish("e1", [subscription])
+        engine.wake()
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        assert await states(world, "e1") == [DeliveryState.SUCCEEDED]
+        assert [arrival.attempt for arrival in world.receivers.arrivals["/a"]] == [1]
+        (row,) = await world.log(subscription)
+        assert (row.number, row.http_status, row.error, row.next_attempt_at) == (1, 200, None, None)
+
+    play(scenario)
+
+
+def test_failures_are_retried_after_10_60_and_300_seconds_never_early_then_dead(
+    play: Callable[[Scenario], None],
+) -> None:
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        world.receivers.scripts["/a"] = statuses(500, 503, 302, 400)
+        engine = world.engine()
+        running = asyncio.create_task(engine.run())
+        await world.publish("e1", [subscription])
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        assert await states(world, "e1") == [DeliveryState.DEAD]
+        arrivals = world.receivers.arrivals["/a"]
+        waits = [later.at - earlier.at for earlier, later in pairwise(arrivals)]
+        for wait, documented in zip(waits, (10, 60, 300), strict=True):
+            assert documented <= wait <= documented * 1.2 + 1.1
+        assert {arrival.body for arrival in arrivals} == {arrivals[0].body}
+        log = await world.log(subscription)
+        assert [row.number for row in log] == [1, 2, 3, 4]
+        assert [row.error for row in log] == [ErrorClass.STATUS] * 4
+        assert [row.dead_lettered for row in log] == [False, False, False, True]
+
+    play(scenario)
+
+
+def test_polling_delivers_where_every_hint_was_lost(play: Callable[[Scenario], None]) -> None:
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        running = asyncio.create_task((engine := world.engine()).run())
+        await asyncio.sleep(5)
+        published_at = world.clock.monotonic_seconds()
+        await world.publish("e1", [subscription])
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        assert world.receivers.arrivals["/a"][0].at - published_at <= 1.1
+
+    play(scenario)
+
+
+def test_hanging_receiver_does_not_hold_up_another(play: Callable[[Scenario], None]) -> None:
+    async def hang(_call: Call, _number: int) -> Outcome:
+        await asyncio.sleep(30)
+        return Failed(error=ErrorClass.TIMEOUT, detail="No answer.", duration_ms=30_000, timings=Timings())
+
+    async def scenario(world: World) -> None:
+        company_id = await world.company()
+        hanging = await world.subscription(company_id, "/hanging")
+        healthy = await world.subscription(company_id, "/healthy")
+        world.receivers.scripts["/hanging"] = hang
+        running = asyncio.create_task((engine := world.engine()).run())
+        for number in range(20):
+            await world.publish(f"e{number}", [hanging, healthy])
+            engine.wake()
+        await asyncio.sleep(2)
+        assert len(world.receivers.arrivals["/healthy"]) == 20
+        assert len(world.receivers.arrivals["/hanging"]) == 2  # a new subscription starts with two slots
+        await stopped(engine, running)
+
+    play(scenario)
+
+
+def test_claim_that_took_longer_than_the_start_window_is_handed_back_unsent(
+    play: Callable[[Scenario], None],
+) -> None:
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        await world.publish("e1", [subscription])
+        slow = SlowFirstClaim(world.storage, seconds=3.5)
+        running = asyncio.create_task((engine := world.engine(slow)).run())
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        assert [arrival.attempt for arrival in world.receivers.arrivals["/a"]] == [2]
+        assert [row.number for row in await world.log(subscription)] == [2]
+
+    play(scenario)
+
+
+def test_settlement_that_was_not_confirmed_is_repeated_and_the_receiver_is_not_asked_again(
+    play: Callable[[Scenario], None],
+) -> None:
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        await world.publish("e1", [subscription])
+        forgetful = ForgetfulSettle(world.storage, refusals=5)
+        running = asyncio.create_task((engine := world.engine(forgetful)).run())
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        assert len(world.receivers.arrivals["/a"]) == 1
+        assert len(await world.log(subscription)) == 1
+
+    play(scenario)
+
+
+def test_killed_process_costs_one_lost_attempt_and_no_retry(play: Callable[[Scenario], None]) -> None:
+    async def hang(_call: Call, number: int) -> Outcome:
+        if number == 0:
+            await asyncio.sleep(3600)
+        return answered(200)
+
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        world.receivers.scripts["/a"] = hang
+        await world.publish("e1", [subscription])
+        killed = asyncio.create_task(world.engine().run())
+        await asyncio.sleep(2)
+        killed.cancel()
+        await asyncio.gather(killed, return_exceptions=True)
+        await world.reopen()
+        running = asyncio.create_task((engine := world.engine()).run())
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        log = await world.log(subscription)
+        assert [(row.number, row.error) for row in log] == [(1, ErrorClass.LOST), (2, None)]
+        (delivery,) = await world.deliveries("e1")
+        assert (delivery.state, delivery.failures) == (DeliveryState.SUCCEEDED, 0)
+
+    play(scenario)
+
+
+def test_two_engines_on_one_database_send_each_delivery_once(play: Callable[[Scenario], None]) -> None:
+    async def slow(_call: Call, _number: int) -> Outcome:
+        await asyncio.sleep(0.3)
+        return answered(200)
+
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a", Policies(max_in_flight=100))
+        world.receivers.scripts["/a"] = slow
+        engines = [world.engine(), world.engine()]
+        running = [asyncio.create_task(engine.run()) for engine in engines]
+        for number in range(60):
+            await world.publish(f"e{number}", [subscription])
+        await until(ended(world, "e59"))
+        for engine, task in zip(engines, running, strict=True):
+            await stopped(engine, task)
+        seen = [arrival.event_id for arrival in world.receivers.arrivals["/a"]]
+        assert sorted(seen) == sorted({f"e{number}" for number in range(60)})
+
+    play(scenario)
+
+
+def test_stop_waits_for_attempts_in_flight_and_settles_them(play: Callable[[Scenario], None]) -> None:
+    async def slow(_call: Call, _number: int) -> Outcome:
+        await asyncio.sleep(5)
+        return answered(200)
+
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        world.receivers.scripts["/a"] = slow
+        await world.publish("e1", [subscription])
+        running = asyncio.create_task((engine := world.engine()).run())
+        await asyncio.sleep(1)
+        assert world.receivers.under_way == 1
+        await stopped(engine, running)
+        assert await states(world, "e1") == [DeliveryState.SUCCEEDED]
+
+    play(scenario)
+
+
+def test_retry_after_holds_the_whole_subscription(play: Callable[[Scenario], None]) -> None:
+    async def busy_once(_call: Call, number: int) -> Outcome:
+        return answered(503, retry_after="120") if number == 0 else answered(200)
+
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        world.receivers.scripts["/a"] = busy_once
+        running = asyncio.create_task((engine := world.engine()).run())
+        await world.publish("e1", [subscription])
+        await until(lambda: _true(len(world.receivers.arrivals["/a"]) == 1))
+        await asyncio.sleep(1)
+        await world.publish("e2", [subscription])
+        await until(ended(world, "e1"))
+        await until(ended(world, "e2"))
+        await stopped(engine, running)
+        first, *later = [arrival.at for arrival in world.receivers.arrivals["/a"]]
+        assert len(later) == 2
+        assert min(later) - first >= 120
+
+    play(scenario)
+
+
+def test_wall_clock_jump_sends_nothing_early(play: Callable[[Scenario], None]) -> None:
+    async def scenario(world: World) -> None:
+        subscription = await world.subscription(await world.company(), "/a")
+        world.receivers.scripts["/a"] = statuses(500, 200)
+        running = asyncio.create_task((engine := world.engine()).run())
+        await world.publish("e1", [subscription])
+        await asyncio.sleep(2)
+        world.clock.skew_ms = 86_400_000
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        first, second = [arrival.at for arrival in world.receivers.arrivals["/a"]]
+        assert second - first >= 10
+
+    play(scenario)
+
+
+async def _true(value: bool) -> bool:  # noqa: FBT001
+    return value
+
+
+class SlowFirstClaim:
+    """The database, but the first claim's answer takes its time."""
+
+    def __init__(self, storage: Any, seconds: float) -> None:
+        self._storage = storage
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def claim_due(self, **arguments: Any) -> Any:
+        claim = await self._storage.claim_due(**arguments)
+        seconds, self._seconds = self._seconds, 0.0
+        await asyncio.sleep(seconds)
+        return claim
+
+
+class ForgetfulSettle:
+    """The database, but some settlements commit and the answer is lost, and some do not commit at all."""
+
+    def __init__(self, storage: Any, refusals: int) -> None:
+        self._storage = storage
+        self._refusals = refusals
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        if self._refusals:
+            self._refusals -= 1
+            if self._refusals == 0:
+                await self._storage.settle(settlements)
+            raise Unavailable("The connection was lost.")
+        answer: Sequence[bool] = await self._storage.settle(settlements)
+        return answer
