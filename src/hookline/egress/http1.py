@@ -205,9 +205,7 @@ class Connection(asyncio.Protocol):
             self._status = status
             self._head = head[: -len(_HEAD_END)]
             return True
-        if not self._is_complete:
-            raise Malformed("an interim response announces a body")
-        self._is_complete = False
+        self._is_complete = False  # llhttp knows that 1xx has no body, whatever it announces (RFC 9110, 15.2)
         self._interim_responses += 1
         if self._interim_responses > INTERIM_RESPONSES_MAX:
             raise Malformed(f"it begins with more than {INTERIM_RESPONSES_MAX} interim responses")
