@@ -4,11 +4,11 @@ Every scenario also proves that nothing is left open: connection, descriptor or 
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -173,7 +173,7 @@ def call(
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @asynccontextmanager
@@ -185,6 +185,14 @@ async def nothing_left(receiver: Receiver) -> AsyncIterator[None]:
     while descriptors() != before or not receiver.is_quiet:
         assert asyncio.get_running_loop().time() < end, f"left open: {descriptors() - before} descriptors"
         await asyncio.sleep(0.001)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what is bound to come soon."""
+    end = asyncio.get_running_loop().time() + SETTLED_SECONDS
+    while not is_so():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0)
 
 
 async def attempts(script: Script, count: int = 1, *, timeout_seconds: float = 5) -> tuple[list[Outcome], Receiver]:

@@ -1,8 +1,8 @@
 """What an attempt sends, how connections are reused, how receivers are proved, and what is never called."""
 
 import asyncio
-import datetime
 import ssl
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -21,6 +21,7 @@ from receivers import (
     nothing_left,
     sender,
     trusting,
+    until,
 )
 
 from hookline.clock import SystemClock
@@ -183,8 +184,9 @@ def test_idle_connection_that_the_receiver_closed_is_replaced(loop: str) -> None
             client = sender()
             for _ in range(3):
                 answered(await client.send(call(f"http://127.0.0.1:{receiver.port}/")))
-                while any(each.is_idle for waiting in client._pool._idle.values() for each, _ in waiting):
-                    await asyncio.sleep(0)
+                await until(
+                    lambda: not any(each.is_idle for waiting in client._pool._idle.values() for each, _ in waiting)
+                )
             await client.close()
         assert receiver.connections == 3
 
@@ -268,8 +270,7 @@ def test_what_was_said_before_the_request_is_no_answer(loop: str) -> None:
             _, connection = await running.create_connection(
                 lambda: Connection(SystemClock()), "127.0.0.1", receiver.port
             )
-            while connection.is_idle:
-                await asyncio.sleep(0)
+            await until(lambda: not connection.is_idle)
             answer = await connection.exchange(b"POST", b"", deadline=running.time() + 1, timeout_seconds=1)
             assert isinstance(answer, Fault)
             assert answer.detail == "The answer was not valid HTTP: it came before the request."
@@ -285,8 +286,7 @@ def test_cancelled_attempt_leaves_nothing_open(loop: str, scheme: str) -> None:
         async with Receiver(silent).listening() as receiver, nothing_left(receiver):
             client = sender()
             attempt = asyncio.create_task(client.send(call(f"{scheme}://127.0.0.1:{receiver.port}/")))
-            while not receiver.connections:
-                await asyncio.sleep(0)
+            await until(lambda: receiver.connections > 0)
             attempt.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await attempt
@@ -444,7 +444,7 @@ class UnhelpfulResolver:
     def __init__(self, answer: Answer | None) -> None:
         self._answer = answer
 
-    async def resolve(self, host: str) -> Answer:
+    async def resolve(self, host: str) -> Answer:  # noqa: ARG002 - the Protocol's name
         if self._answer is None:
             await asyncio.Event().wait()
         assert self._answer is not None
@@ -474,7 +474,7 @@ def test_deadline_counts_the_name_too() -> None:
 
 AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()
-YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
 
 def serving(certificate: trustme.LeafCert, *, maximum: ssl.TLSVersion | None = None) -> ssl.SSLContext:
@@ -513,13 +513,15 @@ UNPROVED = {
     ),
     "expired": (AUTHORITY.issue_cert("localhost", not_after=YESTERDAY), "The receiver's certificate has expired."),
     "not yet valid": (
-        AUTHORITY.issue_cert("localhost", not_before=YESTERDAY + datetime.timedelta(days=3)),
+        AUTHORITY.issue_cert("localhost", not_before=YESTERDAY + timedelta(days=3)),
         "The receiver's certificate is not valid yet.",
     ),
     "unknown issuer": (
         STRANGER.issue_cert("localhost"),
-        "The receiver's certificate comes from an issuer that Hookline does not trust, "
-        "or the receiver leaves out an intermediate certificate.",
+        (
+            "The receiver's certificate comes from an issuer that Hookline does not trust, "
+            "or the receiver leaves out an intermediate certificate."
+        ),
     ),
 }
 

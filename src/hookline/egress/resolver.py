@@ -12,7 +12,6 @@ from typing import Final, Protocol
 
 import pycares
 
-from hookline.clock import Clock
 from hookline.egress.addresses import Address
 from hookline.egress.faults import Fault
 from hookline.model import ErrorClass
@@ -29,8 +28,9 @@ LOOKUPS_MAX: Final = 1000
 ADDRESSES_MAX: Final = 64
 """Of one name. More serves nobody, and each would have to be judged."""
 CACHE_SECONDS: Final = 5.0
-"""c-ares keeps answers as their TTL allows, up to an hour and without a bound on their number. So it forgets everything
-this often: a burst to one host asks once, memory is bounded by five seconds of names, and a failover is followed."""
+"""c-ares keeps answers as their TTL allows, up to an hour and without a bound on their number. So it is made to forget
+all of them this long after the first: a burst to one host asks once, memory is bounded by the names of five seconds,
+and a failover is followed at once."""
 
 LOCALHOST: Final = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 """RFC 6761, 6.3: `localhost` is never asked of a name server."""
@@ -60,13 +60,12 @@ class DnsResolver:
     (`address:port`) replaces those of `/etc/resolv.conf`.
     """
 
-    def __init__(self, *, clock: Clock, hosts_file_names: Iterable[str] = (), servers: Sequence[str] = ()) -> None:
-        self._clock = clock
+    def __init__(self, *, hosts_file_names: Iterable[str] = (), servers: Sequence[str] = ()) -> None:
         self._hosts_file_names = frozenset(hosts_file_names)
         self._dns = pycares.Channel(timeout=TRY_SECONDS, tries=TRIES, lookups="b", servers=servers or None)
         self._hosts_file = pycares.Channel(lookups="f") if self._hosts_file_names else None
         self._lookups: dict[str, _Lookup] = {}
-        self._forgot_at = clock.monotonic_seconds()
+        self._forgetting: asyncio.TimerHandle | None = None
 
     async def resolve(self, host: str) -> Answer:
         if host == "localhost":
@@ -81,6 +80,8 @@ class DnsResolver:
         return await asyncio.shield(lookup.answer)
 
     def close(self) -> None:
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         for lookup in list(self._lookups.values()):
             lookup.end()
         self._dns.close()
@@ -88,16 +89,18 @@ class DnsResolver:
             self._hosts_file.close()
 
     def _start(self, host: str) -> "_Lookup":
-        now = self._clock.monotonic_seconds()
-        if now - self._forgot_at >= CACHE_SECONDS:
-            self._forgot_at = now
-            self._dns.reinit()
         loop = asyncio.get_running_loop()
+        if self._forgetting is None:
+            self._forgetting = loop.call_later(CACHE_SECONDS, self._forget_answers)
         lookup = self._lookups[host] = _Lookup(host, loop, lambda: self._lookups.pop(host, None))
         # The dot makes the name absolute, and `query`, unlike `search`, adds no domain either.
         for kind in (pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA):
             self._dns.query(f"{host}.", kind, callback=_in_loop(loop, lookup.receive))
         return lookup
+
+    def _forget_answers(self) -> None:
+        self._forgetting = None
+        self._dns.reinit()
 
     def _from_hosts_file(self, host: str) -> tuple[Address, ...]:
         if self._hosts_file is None or host not in self._hosts_file_names:
