@@ -65,14 +65,21 @@ class EventType(Struct, frozen=True, kw_only=True):
     """JSON, shown and never enforced."""
 
 
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What one entry of a published event says of its recipient beside the company."""
+
+    case_direction: str | None = None
+    partner_company_id: int | None = None
+
+
 class Recipient(Struct, frozen=True, kw_only=True):
-    """A company an event is for; `directions` and `partner_company_ids` hold what its entries said, merged."""
+    """A company an event is for. A company named several times is one recipient with several entries."""
 
     company_id: int
     company_revision: int
     """The revision of the company's subscriptions that the event was matched under."""
-    case_directions: tuple[str, ...] = ()
-    partner_company_ids: tuple[int, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    """Those that say something; a filter matches where any one does."""
 
 
 class Event(Struct, frozen=True, kw_only=True):

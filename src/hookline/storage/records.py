@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.model import Policies, Recipient, Route, Secret, Subscription
+from hookline.model import Entry, Policies, Recipient, Route, Secret, Subscription
 from hookline.storage.protocol import Accepted
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -17,14 +17,7 @@ _ROUTE: Final = msgspec.json.Decoder(Route)
 _ANSWER: Final = msgspec.json.Decoder(tuple[Accepted, ...])
 
 
-class _Attributes(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What an event's entries said of a recipient."""
-
-    case_directions: tuple[str, ...] = ()
-    partner_company_ids: tuple[int, ...] = ()
-
-
-_ATTRIBUTES: Final = msgspec.json.Decoder(_Attributes)
+_ENTRIES: Final = msgspec.json.Decoder(tuple[Entry, ...])
 
 
 def encode(value: object) -> str:
@@ -57,21 +50,17 @@ def answer(text: str) -> tuple[Accepted, ...]:
     return _ANSWER.decode(text)
 
 
-def attributes(recipient: Recipient) -> str | None:
-    """Write what a recipient has beside its company; None where it has nothing."""
-    if not (recipient.case_directions or recipient.partner_company_ids):
-        return None
-    return encode(_Attributes(recipient.case_directions, recipient.partner_company_ids))
+def entries(recipient: Recipient) -> str | None:
+    """Write what a recipient's entries say beside the company; None where they say nothing."""
+    return encode(recipient.entries) if recipient.entries else None
 
 
 def recipient(company_id: int, company_revision: int, text: str | None) -> Recipient:
     """Read a recipient."""
-    said = _Attributes() if text is None else _ATTRIBUTES.decode(text)
     return Recipient(
         company_id=company_id,
         company_revision=company_revision,
-        case_directions=said.case_directions,
-        partner_company_ids=said.partner_company_ids,
+        entries=() if text is None else _ENTRIES.decode(text),
     )
 
 

@@ -78,7 +78,7 @@ WHERE d.event_key IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR d.comp
 GROUP BY 1, 2"""
 
 _RECIPIENTS: Final = """
-SELECT event_key, company_id, company_revision, attributes FROM recipients
+SELECT event_key, company_id, company_revision, entries FROM recipients
 WHERE event_key IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR company_id = ?2)
 ORDER BY event_key, company_id"""
 

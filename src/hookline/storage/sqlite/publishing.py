@@ -48,7 +48,7 @@ _INSERT_EVENTS: Final = Bulk(
     columns=7,
 )
 _INSERT_RECIPIENTS: Final = Bulk(
-    "INSERT INTO recipients (company_id, event_key, company_revision, attributes)"
+    "INSERT INTO recipients (company_id, event_key, company_revision, entries)"
     " SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL",
     columns=4,
 )
@@ -166,8 +166,8 @@ class _Group:
         count = len(event.deliveries)
         self._events.append((key, event.id, event.event_type, event.data, event.fingerprint, occurred_at, count))
         for recipient in event.recipients:
-            attributes = records.attributes(recipient)
-            self._recipients.append((recipient.company_id, key, recipient.company_revision, attributes))
+            entries = records.entries(recipient)
+            self._recipients.append((recipient.company_id, key, recipient.company_revision, entries))
         for delivery in event.deliveries:
             self._deliveries.append(
                 (

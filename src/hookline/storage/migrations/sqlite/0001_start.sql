@@ -112,7 +112,7 @@ CREATE TABLE recipients (
   company_id INTEGER NOT NULL,
   event_key INTEGER NOT NULL REFERENCES events (key),
   company_revision INTEGER NOT NULL,
-  attributes TEXT,                      -- JSON {caseDirections, partnerCompanyIds}; null for none
+  entries TEXT,                         -- JSON array of model.Entry; null where they say nothing
   PRIMARY KEY (company_id, event_key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX recipients_of_event ON recipients (event_key);
