@@ -81,10 +81,6 @@ PAGING: Final = (
     _query("limit", {"type": "integer", "minimum": 1, "default": 50}, "How many; more than 200 counts as 200."),
     _query("cursor", TEXT, "`next` of the page before."),
 )
-ID_PAGING: Final = (
-    PAGING[0],
-    _query("cursor", {"type": "string", "pattern": "^[0-9]{0,9}$"}, PAGING[1]["description"]),
-)
 SPAN: Final = (_query("from", INSTANT, "Not before."), _query("to", INSTANT, "Before."))
 PATH_PARAMETERS: Final[dict[str, tuple[Schema, str]]] = {
     "id": (ID, "The id."),
@@ -190,7 +186,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         Answer(200, "A page of them.", page_of(ref("Company"))),
         OPERATOR,
         "companies",
-        ID_PAGING,
+        PAGING,
     ),
     ("POST", "/v1/companies"): Operation(
         "createCompany",
@@ -227,7 +223,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         Answer(200, "A page of them, without the tokens themselves.", page_of(ref("Token"))),
         OPERATOR,
         "tokens",
-        ID_PAGING,
+        PAGING,
     ),
     ("POST", "/v1/companies/{id}/tokens"): Operation(
         "createCompanyToken",
@@ -246,7 +242,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         Answer(200, "A page of them, without the tokens themselves.", page_of(ref("Token"))),
         OPERATOR,
         "tokens",
-        ID_PAGING,
+        PAGING,
     ),
     ("POST", "/v1/tokens"): Operation(
         "createToken",
