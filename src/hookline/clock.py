@@ -11,8 +11,8 @@ Three readings, never mixed up:
 
 import threading
 import time
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
 
 DRIFT_SHARE_MAX = 0.01
 """A wall clock that was set is followed at 1 %: a jump of an hour takes four days, and no wait shrinks by more."""
@@ -35,7 +35,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks. Any thread may read them."""
 
     def __init__(self) -> None:
         self._schedule_at = float(time.time_ns() // 1_000_000)
@@ -69,3 +69,14 @@ def rfc3339(instant_ms: int) -> str:
     """Render an instant as RFC 3339 UTC with milliseconds, ending in `Z`."""
     seconds, milliseconds = divmod(instant_ms, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Turn an aware datetime into our instants, the inverse of `rfc3339`; raise `ValueError` outside 1970 to 9999."""
+    if not _EPOCH <= moment <= _LATEST:
+        raise ValueError("expected an instant of the years 1970 to 9999")
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

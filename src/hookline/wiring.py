@@ -116,7 +116,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         engine = None
         if "engine" in settings.roles:
             sender = Sender(
-                resolver=DnsResolver(clock=clock, hosts_file_names=settings.egress_allow_hosts),
+                resolver=DnsResolver(hosts_file_names=settings.egress_allow_hosts),
                 rules=rules,
                 clock=clock,
                 trust=client_context(settings.ca_file),
@@ -134,7 +134,12 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         app = create_app(
             Api(
                 storage=storage,
-                publisher=Publisher(storage=storage, clock=clock, random_bytes=secrets.token_bytes, settings=settings),
+                publisher=Publisher(
+                    storage=storage,
+                    clock=clock,
+                    random_bytes=secrets.token_bytes,
+                    event_source=settings.event_source,
+                ),
                 authenticator=Authenticator(
                     storage,
                     clock,

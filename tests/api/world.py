@@ -100,7 +100,7 @@ def make_api(storage: Storage, clock: Clock, settings: Settings, is_draining: Ca
     """Wire the API as `wiring` does, with nobody to wake."""
     return Api(
         storage=storage,
-        publisher=Publisher(storage=storage, clock=clock, random_bytes=secrets.token_bytes, settings=settings),
+        publisher=Publisher(storage=storage, clock=clock, random_bytes=secrets.token_bytes, event_source="test"),
         authenticator=Authenticator(storage, clock, [settings.operator_token or ""]),
         readiness=Readiness(storage, clock, is_draining),
         keyring=Keyring(settings.secret_keys),
