@@ -47,7 +47,7 @@ class FileLock:
                 "The directory of the database must exist and be writable; HOOKLINE_DATABASE_URL names it."
             ) from error
         try:
-            pass
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
