@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hookline.publishing import Publisher
-
 from hookline import config
 from hookline.api.auth import Authenticator
 from hookline.api.context import Api
@@ -14,6 +12,7 @@ from hookline.api.readiness import Readiness
 from hookline.clock import Clock
 from hookline.config import Settings
 from hookline.egress.url import UrlRules
+from hookline.publishing import Publisher
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Storage
 from hookline.telemetry import Telemetry

@@ -19,7 +19,6 @@ from hookline.api.schemas import (
     EVENT_ID,
     ID,
     INSTANT,
-    LOG_ID,
     SCHEMAS,
     TEXT,
     TYPE_NAME,
@@ -85,7 +84,7 @@ SPAN: Final = (_query("from", INSTANT, "Not before."), _query("to", INSTANT, "Be
 PATH_PARAMETERS: Final[dict[str, tuple[Schema, str]]] = {
     "id": (ID, "The id."),
     "tokenId": (ID, "The token's id."),
-    "deliveryId": (LOG_ID, "The delivery's id."),
+    "deliveryId": (ID, "The delivery's id."),
     "name": (TYPE_NAME, "The event type's name."),
     "eventId": (EVENT_ID, "The event's id."),
 }
@@ -389,7 +388,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _query("status", one_of("succeeded", "failed"), "Attempts that ended so."),
             _query("eventType", TEXT, "The name that this subscription sees."),
             *SPAN,
-            _query("beforeId", LOG_ID, "Only older rows: to walk exactly while rows arrive."),
+            _query("beforeId", ID, "Only older rows: to walk exactly while rows arrive."),
         ),
     ),
     ("GET", "/v1/webhooks/{id}/deliveries/{deliveryId}"): Operation(

@@ -26,10 +26,8 @@ DISCARD_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of a body over its limit so much is read and dropped, so that the sender is there to read the 413."""
 LIST_LIMIT: Final = 50
 LIST_LIMIT_MAX: Final = 200
-ID_MAX: Final = 2**31 - 1
-"""The largest id of a company, a subscription or a token."""
-LOG_ID_MAX: Final = 2**53 - 1
-"""The largest id of a delivery or an attempt: JSON readers keep it exact."""
+ID_MAX: Final = 2**53 - 1
+"""The largest id of any kind: JSON readers keep it exact."""
 TEXT_LENGTH_MAX: Final = 200
 """Of names that people give to companies and tokens."""
 
@@ -93,10 +91,10 @@ def path_text(request: Request, name: str) -> str:
     return text
 
 
-def path_id(request: Request, name: str = "id", highest: int = ID_MAX) -> int:
+def path_id(request: Request, name: str = "id") -> int:
     """Return an id of the path; raise `NotFound` where it is no id at all, just as where nobody has it."""
     text = path_text(request, name)
-    if not (text.isascii() and text.isdigit() and len(text) <= 16 and 1 <= int(text) <= highest):
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and 1 <= int(text) <= ID_MAX):
         raise no_such_id()
     return int(text)
 
@@ -273,7 +271,7 @@ def plain_text(text: str, field: str, length_max: int = TEXT_LENGTH_MAX) -> str:
     trimmed = text.strip()
     if not 1 <= len(trimmed) <= length_max:
         raise Invalid.field(field, f"expected 1 to {length_max} characters, found {len(trimmed)}.")
-    if any(unicodedata.category(character) == "Cc" for character in trimmed):
+    if any(unicodedata.category(character) == "Cc" for character in text):
         raise Invalid.field(field, "holds control characters, which no name needs.")
     return trimmed
 

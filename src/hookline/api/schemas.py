@@ -10,8 +10,7 @@ from hookline.model import AuthType, DeliveryState, ErrorClass, Role, TypeKind
 
 Schema = dict[str, Any]
 
-ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**31 - 1}
-LOG_ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**53 - 1}
+ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**53 - 1}
 TEXT: Final[Schema] = {"type": "string"}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 BOOLEAN: Final[Schema] = {"type": "boolean"}
@@ -20,7 +19,7 @@ INSTANT: Final[Schema] = {
     "format": "date-time",
     "description": "RFC 3339; answers are UTC with milliseconds, ending in `Z`.",
 }
-NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\x00-\x20\x7f-\x9f]+$"}
+NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$"}
 TYPE_NAME: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 EVENT_ID: Final[Schema] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 
@@ -215,8 +214,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "SubscriptionChange": request(callbackUrl=CALLBACK_URL, active=BOOLEAN, **CHANGEABLE),
     "Attempt": answer(
-        id=LOG_ID,
-        deliveryId=LOG_ID,
+        id=ID,
+        deliveryId=ID,
         eventId=EVENT_ID,
         cloudEventId=EVENT_ID,
         eventType=TEXT,
@@ -228,7 +227,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         content=array(ref("Attempt")), totalElements=COUNT, totalPages=COUNT, size=COUNT, number=COUNT
     ),
     "Delivery": answer(
-        id=LOG_ID,
+        id=ID,
         subscriptionId=ID,
         companyId=ID,
         state=one_of(*DeliveryState),
