@@ -14,6 +14,7 @@ from sqlite_samples import (
     publication,
     run,
     settlement,
+    subscription,
 )
 
 from hookline.lifecycle import GiveUp, Reason, Retry
@@ -43,7 +44,7 @@ def flood(storage: SqliteStorage, rows: int, due_at: int) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-async def fastest_claim(storage: SqliteStorage, rows_max: int = 100) -> tuple[float, Claim]:
+async def fastest_claim(storage: SqliteStorage, rows_max: int) -> tuple[float, Claim]:
     """Return the first claim, and the processor time of the quickest of a few more: a busy machine fails nothing."""
     first = claimed = await claim(storage, rows_max)
     fastest = 1.0
@@ -85,9 +86,9 @@ def test_three_thousand_due_lanes_cost_no_more_than_a_claim_may(tmp_path: Path) 
             for company_id in range(101, 401):
                 its_own = range(1001 + company_id - 101, 4001, 300)
                 await storage.publish(await publication(storage, f"evt_{company_id}", its_own, company_id=company_id))
-            seconds, claimed = await fastest_claim(storage, rows_max=100)
-            assert len(claimed.deliveries) == 100
-            assert len({one.company_id for one in claimed.deliveries}) == 100, "companies take turns"
+            seconds, claimed = await fastest_claim(storage, rows_max=50)
+            assert len(claimed.deliveries) == 50
+            assert len({one.company_id for one in claimed.deliveries}) == 50, "companies take turns"
             assert claimed.more
             assert seconds < CLAIM_SECONDS_MAX
 
@@ -110,6 +111,23 @@ def test_every_lane_comes_up_soon_where_only_some_can_be_served(tmp_path: Path) 
                 await storage.release([fence_of(one) for one in claimed.deliveries])
                 clock.now += 7
             assert len(seen) == 40
+
+    run(scenario)
+
+
+def test_a_company_with_hundreds_of_due_lanes_crowds_nobody_out(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inline_storage(tmp_path / "h.db") as storage:
+            await populate(storage, companies=20, subscriptions=20)
+            for subscription_id in range(2001, 2601):
+                await storage.create_subscription(subscription(subscription_id), 1000)
+            await storage.publish(await publication(storage, "evt_noisy", range(2001, 2601)))
+            for number in range(1, 20):
+                await storage.publish(
+                    await publication(storage, f"evt_{number}", [1001 + number], company_id=101 + number)
+                )
+            claimed = await claim(storage, rows_max=100)
+            assert {one.company_id for one in claimed.deliveries} == set(range(101, 121))
 
     run(scenario)
 
@@ -213,9 +231,10 @@ def test_a_publish_does_not_cut_a_hold_short(tmp_path: Path) -> None:
             given_up = settlement(flying, GiveUp(Reason.EXHAUSTED), status=503)
             await storage.settle([replace(given_up, hold_ms=30_000)])
             await storage.publish(await publication(storage, "evt_2"))
-            await storage.repair_lanes()
-            waiting = await claim(storage)
-            assert (waiting.deliveries, waiting.next_due_ms) == ((), 30_000)
+            for _ in range(2):
+                waiting = await claim(storage)
+                assert (waiting.deliveries, waiting.next_due_ms) == ((), 30_000)
+                await storage.repair_lanes()
             clock.now += 30_000
             assert len((await claim(storage)).deliveries) == 1
 

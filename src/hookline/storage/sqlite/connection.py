@@ -5,7 +5,6 @@ What durability rests on is set here and verified, never assumed.
 
 import fcntl
 import os
-from pathlib import Path
 from typing import Final
 
 import apsw
@@ -94,17 +93,7 @@ def connect_writer(path: str, vfs: str | None = None) -> apsw.Connection:
 
 def connect_reader(path: str, vfs: str | None = None) -> apsw.Connection:
     """Open a connection that can only read. It sees every commit made before its transaction began."""
-    connection = _connect(path, apsw.SQLITE_OPEN_READONLY, vfs)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-def size_bytes(path: str) -> int:
-    """Return how large the database file is, 0 where it does not exist."""
-    try:
-        return Path(path).stat().st_size
-    except FileNotFoundError:
-        return 0
+    return _connect(path, apsw.SQLITE_OPEN_READONLY, vfs)
 
 
 def _connect(path: str, flags: int, vfs: str | None) -> apsw.Connection:
