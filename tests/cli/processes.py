@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 
@@ -20,7 +21,8 @@ class Running:
         self.process = process
         self.lines: list[str] = []
         self._queue: Queue[str] = Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def wait_for(self, text: str) -> str:
         """Return the first line that holds the text, from what was not waited over yet."""
@@ -37,10 +39,18 @@ class Running:
         raise AssertionError(f"{text!r} did not come, but: {''.join(self.lines)}")
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Ask the process to end and return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+        """Ask the process, and what it started, to end; return its exit code."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
         return self.process.wait(PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        """End the process and read what it still said."""
+        self.end()
+        self._reader.join(PATIENCE_SECONDS)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -58,16 +68,11 @@ class Workplace:
 
     def start(self, *arguments: str, **environment: str) -> Running:
         """Start a command; it is ended with the workplace."""
-        process = subprocess.Popen(
-            [*PROGRAM, *arguments],
-            cwd=self.path,
-            env={**CLEAN, "HOOKLINE_DRAIN_SECONDS": "0", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._running.append(Running(process))
-        return self._running[-1]
+        return self._start([*PROGRAM, *arguments], {"HOOKLINE_DRAIN_SECONDS": "0", **environment})
+
+    def shell(self, script: str) -> Running:
+        """Start a script as it would be pasted; it ends at the first command that fails."""
+        return self._start(["bash", "-c", f"set -e\n{script}"], {"PYTHONUNBUFFERED": "1"})
 
     def serve(self) -> Running:
         """Start a development server on a free port; return once it accepts requests."""
@@ -90,7 +95,19 @@ class Workplace:
 
     def close(self) -> None:
         """End what still runs."""
-        for each in self._running:
-            each.end()
-            if each.process.stdout:
-                each.process.stdout.close()
+        for each in reversed(self._running):
+            each.close()
+
+    def _start(self, command: list[str], environment: dict[str, str]) -> Running:
+        process = subprocess.Popen(
+            command,
+            cwd=self.path,
+            env={**CLEAN, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._running.append(Running(process))
+        return self._running[-1]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import typer
-from processes import CLEAN, PROGRAM, Running, Workplace
+from processes import PROGRAM, Workplace
 
 from hookline.cli.main import app
 
@@ -284,24 +284,10 @@ def test_first_steps_work_as_printed(here: Workplace) -> None:
     server.wait_for("note.created")
     printed = "".join(server.lines)
     script = printed[printed.index("# 1.") :]
-    shell = Running(
-        subprocess.Popen(
-            ["bash", "-c", f"set -e\n{script}\nwait"],
-            cwd=here.path,
-            env={**CLEAN, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-    )
-    try:
-        shell.wait_for("company ")
-        shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✗ 503")
-        shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✓ 200")
-    finally:
-        os.killpg(shell.process.pid, signal.SIGTERM)
-        shell.process.wait(30)
+    shell = here.shell(f"{script}\nwait")
+    shell.wait_for("company ")
+    shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✗ 503")
+    shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✓ 200")
 
 
 def test_demo_shows_everything_in_time_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -44,7 +43,7 @@ class Administration(Protocol):
         """List all companies, by id."""
         ...
 
-    def create_token(self, name: str, role: Role, company_id: int | None, expires_at: str | None) -> Answer:
+    def create_token(self, name: str, role: Role, company_id: int | None, expires_at: int | None) -> Answer:
         """Make a token; the answer alone holds it."""
         ...
 
@@ -104,8 +103,8 @@ class OverApi:
     def companies(self) -> list[Answer]:
         return all_items(self._client, "/v1/companies")
 
-    def create_token(self, name: str, role: Role, company_id: int | None, expires_at: str | None) -> Answer:
-        wanted = {"name": name, "role": role, **({"expiresAt": expires_at} if expires_at else {})}
+    def create_token(self, name: str, role: Role, company_id: int | None, expires_at: int | None) -> Answer:
+        wanted = {"name": name, "role": role, **({} if expires_at is None else {"expiresAt": rfc3339(expires_at)})}
         made: Answer = self._client.call("POST", _tokens_path(company_id), body=msgspec.json.encode(wanted))
         return made
 
@@ -143,8 +142,7 @@ class OnDatabase:
 
         return self._run(read)
 
-    def create_token(self, name: str, role: Role, company_id: int | None, expires_at: str | None) -> Answer:
-        ends = None if expires_at is None else _instant(expires_at)
+    def create_token(self, name: str, role: Role, company_id: int | None, expires_at: int | None) -> Answer:
         shown_once = new_token(role, secrets.token_bytes)
 
         async def create(storage: Storage) -> Answer:
@@ -156,7 +154,7 @@ class OnDatabase:
                     role=role,
                     hash=hash_of(shown_once),
                     created_at=self._clock.wall_ms(),
-                    expires_at=ends,
+                    expires_at=expires_at,
                 )
                 match await storage.create_token(token):
                     case Creation.CREATED:
@@ -211,16 +209,6 @@ def _tokens_path(company_id: int | None) -> str:
 
 def _random_id() -> int:
     return new_id(secrets.token_bytes)
-
-
-def _instant(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Failure(f"--expires-at is {text!r}.", "It should read like 2027-01-31T00:00:00Z.", EXIT_USAGE)
-    return int(moment.astimezone(UTC).timestamp() * 1000)
 
 
 def _no_company(company_id: int | None) -> Failure:

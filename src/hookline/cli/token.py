@@ -39,7 +39,8 @@ def create(
             "Say --company ID with --role member or viewer; `hookline company list` shows the ids.",
             EXIT_USAGE,
         )
-    made = administration(url, token, database, creates=True).create_token(name, role, company, expires_at)
+    ends_at = None if expires_at is None else _instant(expires_at)
+    made = administration(url, token, database, creates=True).create_token(name, role, company, ends_at)
     if json:
         write_json(made)
         return
@@ -89,3 +90,17 @@ def revoke(
         write_json({"id": token_id, "revoked": True})
     else:
         note(f"Token {token_id} is revoked.")
+
+
+def _instant(text: str) -> int:
+    from datetime import UTC, datetime
+
+    from hookline.cli.failure import EXIT_USAGE, Failure
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Failure(f"--expires-at is {text!r}.", "It should read like 2027-01-31T00:00:00Z.", EXIT_USAGE)
+    return int(moment.astimezone(UTC).timestamp() * 1000)
