@@ -1,7 +1,7 @@
 """Run a group of verbs in one transaction: one fsync for all of them, and no shared fate.
 
-Where one of them fails on its own data, the group is rolled back and each verb runs again alone; where the disk fails,
-none is confirmed. A verb is confirmed after its COMMIT returned, never before.
+Where one of them fails on its own data, the group is rolled back and run again in halves, down to a transaction for the
+bad one alone; where the disk fails, none is confirmed. A verb is confirmed after its COMMIT returned, never before.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +83,8 @@ class Committer:
             self._roll_back()
             if len(requests) == 1:
                 return [Broken(error)]
-        return [ending for request in requests for ending in self.commit([request])]
+        half = len(requests) // 2
+        return [*self.commit(requests[:half]), *self.commit(requests[half:])]
 
     def close(self) -> None:
         """Close the connection; the last one to close folds the log into the database file."""
