@@ -28,8 +28,6 @@ log = logging.getLogger("hookline.engine")
 
 Key = TypeVar("Key")
 
-START_WINDOW_MS: Final = 3_000
-"""An attempt starts so soon after its claim was sent, or not at all: DELETE and deactivation count on it."""
 POLL_SECONDS: Final = 1.0
 """The longest that a due delivery waits where every hint was lost."""
 ROWS_MAX: Final = 500
@@ -116,7 +114,7 @@ class Engine:
             return POLL_SECONDS if is_confirmed else BACKOFF_SECONDS
         self._targets.learn(claim.subscriptions)
         self._count_losses(claim)
-        start_by = asked_at + START_WINDOW_MS / 1000
+        start_by = asked_at + lifecycle.START_WINDOW_MS / 1000
         for delivery in claim.deliveries:
             self._start(tasks, delivery, start_by)
         if claim.more:
@@ -237,7 +235,9 @@ class Engine:
         unsent, self._unsent = self._unsent, []
         try:
             if unsent:
-                log.warning("%d deliveries go back unsent: their claim took over %d ms", len(unsent), START_WINDOW_MS)
+                log.warning(
+                    "%d deliveries go back unsent: their claim took over %d ms", len(unsent), lifecycle.START_WINDOW_MS
+                )
                 await self._storage.release(unsent)
                 unsent = []
             if ended:

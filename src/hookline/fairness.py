@@ -4,6 +4,7 @@ One slow receiver must not delay another, and one noisy company must not starve 
 subscription; its `slots` bound it over all nodes, the other caps belong to a node and are read off its `Flight`.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -46,26 +47,23 @@ class Lane(Struct, frozen=True, kw_only=True):
 
 
 def share(lanes: Sequence[Lane], flight: Flight, rows_max: int) -> dict[int, int]:
-    """Grant slots to due lanes, one each a turn, companies taking turns: subscription id to number of attempts.
+    """Grant slots to due lanes, subscription id to number of attempts: each company one a turn, to its lanes in turn.
 
     Grants at most `rows_max` in all. A lane never gets more than its free slots; no cap of `flight` is exceeded, but a
-    company with nothing in flight at a host may always start one there.
+    company with nothing in flight at a host may always start one there. A company with many lanes gets no more turns
+    than one with a single lane.
     """
-    room = _Room(flight, companies_waiting=len({lane.company_id for lane in lanes}))
+    queues = _queues(lanes, flight)
+    room = _Room(flight, companies_waiting=len(queues))
     granted: dict[int, int] = {}
-    waiting = list(_in_turn(lanes))
     left = rows_max
-    while waiting and left > 0:
-        still_waiting = []
-        for lane in waiting:
-            if left == 0:
-                break
-            got = granted.get(lane.subscription_id, 0)
-            if lane.in_flight + got < lane.slots and room.take(lane):
-                granted[lane.subscription_id] = got + 1
-                left -= 1
-                still_waiting.append(lane)
-        waiting = still_waiting
+    while queues and left > 0:
+        queue = queues.popleft()
+        lane = _take_one(queue, granted, room)
+        if lane is not None:
+            granted[lane.subscription_id] = granted.get(lane.subscription_id, 0) + 1
+            left -= 1
+            queues.append(queue)
     return granted
 
 
@@ -86,17 +84,26 @@ def full_hosts(flight: Flight) -> tuple[str, ...]:
     return tuple(host for host, count in flight.by_host.items() if count >= flight.host_capacity)
 
 
-def _in_turn(lanes: Iterable[Lane]) -> Iterable[Lane]:
-    """Order lanes so that companies alternate; the order within a company stays."""
-    by_company: dict[int, list[Lane]] = {}
+def _queues(lanes: Iterable[Lane], flight: Flight) -> deque[deque[Lane]]:
+    """Return the lanes with free slots, a queue for each company: first who has the least in flight on this node."""
+    by_company: dict[int, deque[Lane]] = {}
     for lane in lanes:
-        by_company.setdefault(lane.company_id, []).append(lane)
-    queues = list(by_company.values())
-    longest = max(map(len, queues), default=0)
-    for turn in range(longest):
-        for queue in queues:
-            if turn < len(queue):
-                yield queue[turn]
+        if lane.in_flight < lane.slots:
+            by_company.setdefault(lane.company_id, deque()).append(lane)
+    return deque(by_company[company] for company in sorted(by_company, key=lambda one: flight.by_company.get(one, 0)))
+
+
+def _take_one(queue: deque[Lane], granted: Mapping[int, int], room: "_Room") -> Lane | None:
+    """Take a slot for the first lane that may have one more and put it last; None where none may.
+
+    The lanes before it are dropped: caps only fill while grants are made.
+    """
+    while queue:
+        lane = queue.popleft()
+        if lane.in_flight + granted.get(lane.subscription_id, 0) < lane.slots and room.take(lane):
+            queue.append(lane)
+            return lane
+    return None
 
 
 class _Room:

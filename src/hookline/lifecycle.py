@@ -20,6 +20,10 @@ OPEN: Final = frozenset({PENDING, SENDING})
 FINAL: Final = frozenset({SUCCEEDED, DEAD, CANCELLED})
 
 
+START_WINDOW_MS: Final = 3_000
+"""An attempt starts so soon after its claim was sent, or not at all: DELETE and deactivation wait for no more."""
+
+
 class Move(StrEnum):
     """What can happen to a delivery."""
 

@@ -13,7 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hookline.api import companies, event_types, health, me, openapi, problem, tokens
+from hookline.api import (
+    companies,
+    deliveries,
+    event_types,
+    events,
+    health,
+    me,
+    openapi,
+    problem,
+    tokens,
+    webhooks,
+)
 from hookline.api.context import Api, Handler
 from hookline.api.reading import Disconnected, shown_path
 from hookline.errors import Forbidden, HooklineError, NotFound
@@ -63,6 +74,17 @@ ROUTES: Final = (
     Route("GET", "/v1/tokens", tokens.list_of_installation, OPERATOR),
     Route("POST", "/v1/tokens", tokens.create_for_installation, OPERATOR),
     Route("DELETE", "/v1/tokens/{tokenId}", tokens.revoke_of_installation, OPERATOR),
+    Route("POST", "/v1/events", events.publish, PUBLISHERS),
+    Route("POST", "/v1/events/batch", events.publish_batch, PUBLISHERS),
+    Route("GET", "/v1/events", events.list_all, READERS),
+    Route("GET", "/v1/events/{eventId}", events.show, READERS),
+    Route("GET", "/v1/webhooks", webhooks.list_all, READERS),
+    Route("POST", "/v1/webhooks", webhooks.create, WRITERS),
+    Route("GET", "/v1/webhooks/{id}", webhooks.show, READERS),
+    Route("PATCH", "/v1/webhooks/{id}", webhooks.change, WRITERS),
+    Route("DELETE", "/v1/webhooks/{id}", webhooks.delete, WRITERS),
+    Route("GET", "/v1/webhooks/{id}/deliveries", deliveries.list_attempts, READERS),
+    Route("GET", "/v1/webhooks/{id}/deliveries/{deliveryId}", deliveries.show, READERS),
     Route("GET", "/v1/event-types", event_types.list_all, READERS),
     Route("GET", "/v1/event-types/{name}", event_types.show, READERS),
     Route("PUT", "/v1/event-types/{name}", event_types.put, OPERATOR),

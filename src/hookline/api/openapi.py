@@ -346,7 +346,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "webhooks",
         (COMPANY,),
         body="NewSubscription",
-        problems=(409,),
+        problems=(404, 409),
         extra={"callbacks": CALLBACK},
     ),
     ("GET", "/v1/webhooks/{id}"): Operation(

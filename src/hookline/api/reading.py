@@ -114,7 +114,7 @@ Default = TypeVar("Default", int, None)
 
 def query_int(request: Request, name: str, default: Default, lowest: int, highest: int) -> int | Default:
     """Return a whole number of the query; raise `Invalid` where it is none, or outside `lowest` to `highest`."""
-    text = query_text(request, name)
+    text = request.query_params.get(name)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and lowest <= int(text) <= highest):
@@ -124,7 +124,7 @@ def query_int(request: Request, name: str, default: Default, lowest: int, highes
 
 def query_boolean(request: Request, name: str) -> bool:
     """Return `true` or `false` of the query, absent as false."""
-    text = query_text(request, name)
+    text = request.query_params.get(name)
     if text not in {None, "true", "false"}:
         raise Invalid.field(name, "expected true or false.")
     return text == "true"
@@ -132,7 +132,7 @@ def query_boolean(request: Request, name: str) -> bool:
 
 def query_instant(request: Request, name: str) -> int | None:
     """Return an RFC 3339 instant of the query in milliseconds; a `+` that arrived as a space is understood."""
-    text = query_text(request, name)
+    text = request.query_params.get(name)
     if text is None:
         return None
     try:

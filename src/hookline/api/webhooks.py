@@ -1,0 +1,203 @@
+"""Subscriptions: the member's own API, kept to the letter of the contract that its clients already speak."""
+
+import asyncio
+from typing import Any, Final
+
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hookline import lifecycle, matching, rendering, retry, tokens
+from hookline.api.answers import instant, json_response, no_content
+from hookline.api.context import Api
+from hookline.api.reading import (
+    ID_MAX,
+    company_of_list,
+    company_of_post,
+    may_see,
+    no_such_id,
+    path_id,
+    principal,
+    query_int,
+    query_text,
+    read_json,
+)
+from hookline.config import Settings
+from hookline.errors import Conflict, Invalid, Unavailable
+from hookline.model import PayloadVersion, Role, Subscription
+from hookline.storage.protocol import Catalogue, Creation, SubscriptionQuery
+from hookline.subscribing import Rules, SubscriptionRequest, changed, created
+
+VERSION_1: Final = (PayloadVersion.V1, PayloadVersion.STANDARD, PayloadVersion.RAW)
+ALL_LIMIT: Final = 200
+"""Of an operator's list over all companies."""
+ID_TRIES: Final = 5
+CHANGE_TRIES: Final = 5
+"""Two who change one subscription at once: the second reads again. Five times in a row is a fault."""
+
+BARRIER_MARGIN_SECONDS: Final = 0.1
+BARRIER_POLL_SECONDS: Final = 0.01
+
+# --- the list and one ------------------------------------------------------------------------------------------------
+
+
+async def list_all(request: Request, api: Api) -> Response:
+    """Answer a bare array: all of the company's, or for an operator a part of everybody's."""
+    company_id = company_of_list(request)
+    found = await api.storage.subscriptions(
+        SubscriptionQuery(
+            company_id=company_id,
+            versions=_versions(request),
+            after_id=query_int(request, "afterId", 0, 0, ID_MAX),
+            limit=_limit(request) if company_id is None or query_text(request, "limit") else None,
+        )
+    )
+    catalogue = await api.storage.catalogue()
+    return json_response([shown(subscription, catalogue, api.settings) for subscription in found.items])
+
+
+async def show(request: Request, api: Api) -> Response:
+    """Answer one subscription, of either version."""
+    return json_response(shown(await subscription_of(request, api), await api.storage.catalogue(), api.settings))
+
+
+async def create(request: Request, api: Api) -> Response:
+    """Register a subscription. 200, not 201: existing clients test for it."""
+    company_id = company_of_post(request)
+    body = await read_json(request, SubscriptionRequest)
+    catalogue = await api.storage.catalogue()
+    for _ in range(ID_TRIES):
+        subscription, secret = created(
+            body,
+            subscription_id=tokens.new_id(api.random_bytes),
+            company_id=company_id,
+            shapes=VERSION_1,
+            catalogue=catalogue,
+            rules=_rules(request, api),
+            random_bytes=api.random_bytes,
+            now=api.clock.wall_ms(),
+        )
+        match await api.storage.create_subscription(subscription, api.settings.quota_subscriptions):
+            case Creation.CREATED:
+                return json_response({**shown(subscription, catalogue, api.settings), "secret": secret})
+            case Creation.NO_COMPANY:
+                raise no_such_id()
+            case Creation.QUOTA_REACHED:
+                raise Conflict(
+                    f"The company has {api.settings.quota_subscriptions} subscriptions, as many as it may. "
+                    "Delete one, or ask the operator for more (HOOKLINE_QUOTA_SUBSCRIPTIONS)."
+                )
+            case Creation.ID_TAKEN:
+                continue
+    raise Unavailable("No free id was found for the subscription. Nothing was stored; try again.")
+
+
+async def change(request: Request, api: Api) -> Response:
+    """Change a subscription. After `active: false` is answered nothing starts; `true` also lifts a `Retry-After`."""
+    body = await read_json(request, SubscriptionRequest)
+    catalogue = await api.storage.catalogue()
+    for _ in range(CHANGE_TRIES):
+        before = await subscription_of(request, api)
+        after = changed(before, body, catalogue, _rules(request, api), now=api.clock.wall_ms())
+        if await api.storage.replace_subscription(after, lift_hold=body.active is True):
+            break
+    else:
+        raise Unavailable("The subscription kept changing under this request. Nothing was changed by it; try again.")
+    if body.active is False:
+        await _nothing_starts(after.id, api)
+    elif body.active is not UNSET:
+        api.wake()
+    return json_response(shown(after, catalogue, api.settings))
+
+
+async def delete(request: Request, api: Api) -> Response:
+    """Delete a subscription. After the answer no attempt of it starts."""
+    subscription = await subscription_of(request, api)
+    if not await api.storage.delete_subscription(subscription.id):
+        raise no_such_id()
+    await _nothing_starts(subscription.id, api)
+    return no_content()
+
+
+async def subscription_of(request: Request, api: Api) -> Subscription:
+    """Return the subscription of the path, or raise `NotFound` where it is not this request's to see."""
+    found = await api.storage.subscription(path_id(request))
+    if found is None or not may_see(request, found.company_id):
+        raise no_such_id()
+    return found
+
+
+async def _nothing_starts(subscription_id: int, api: Api) -> None:
+    """Wait until every attempt claimed before the change has ended or may not start any more."""
+    until = api.clock.monotonic_seconds() + lifecycle.START_WINDOW_MS / 1000 + BARRIER_MARGIN_SECONDS
+    while api.clock.monotonic_seconds() < until:
+        if not await api.storage.has_fresh_claims(subscription_id, lifecycle.START_WINDOW_MS):
+            return
+        await asyncio.sleep(BARRIER_POLL_SECONDS)
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+def _versions(request: Request) -> tuple[PayloadVersion, ...]:
+    name = query_text(request, "payloadVersion")
+    if name is None:
+        return VERSION_1
+    if name == "ANY":
+        return tuple(PayloadVersion)
+    if name not in VERSION_1:
+        raise Invalid.field("payloadVersion", f"expected {', '.join(VERSION_1)} or ANY.")
+    return (PayloadVersion(name),)
+
+
+def _limit(request: Request) -> int:
+    return min(query_int(request, "limit", ALL_LIMIT, 1, 2**31 - 1), ALL_LIMIT)
+
+
+def _rules(request: Request, api: Api) -> Rules:
+    return Rules(
+        url_rules=api.url_rules,
+        keyring=api.keyring,
+        timeout_seconds_max=api.settings.timeout_seconds_max,
+        shows_settings=principal(request).role is Role.OPERATOR,
+    )
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def shown(subscription: Subscription, catalogue: Catalogue, settings: Settings) -> dict[str, Any]:
+    """Show a subscription: never a secret or a credential, of its headers the names alone."""
+    policies, shape = subscription.policies, subscription.payload_version
+    event_types = subscription.event_types
+    if event_types is None:
+        event_types = matching.effective_types(catalogue.types.values(), shape)
+    return {
+        "id": subscription.id,
+        "companyId": subscription.company_id,
+        "callbackUrl": subscription.callback_url,
+        "eventTypes": event_types,
+        "active": subscription.active,
+        "createdAt": instant(subscription.created_at),
+        "updatedAt": instant(subscription.updated_at),
+        "callbackAuthType": subscription.auth_type,
+        "payloadVersion": shape,
+        "retryDelaysSeconds": _delays(policies.retry_delays_seconds, settings),
+        "timeoutSeconds": policies.timeout_seconds,
+        "maxInFlight": policies.max_in_flight,
+        "ratePerSecond": policies.rate_per_second,
+        "ordered": policies.ordered,
+        "contentType": rendering.media_type(shape, policies.content_type),
+        "headers": policies.header_names,
+        "filter": None,
+        "clientCertificate": None,
+        "caCertificate": None,
+        "validation": None,
+        "inactiveReason": subscription.inactive_reason,
+        "inactiveSince": instant(subscription.inactive_at),
+    }
+
+
+def _delays(policy: tuple[int, ...] | str | None, settings: Settings) -> tuple[int, ...] | str:
+    """Show waits as they were given; the installation's where none were."""
+    return policy if isinstance(policy, str) else retry.schedule_seconds(policy, settings.retry_delays_seconds)

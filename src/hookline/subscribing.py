@@ -1,0 +1,317 @@
+"""From what a member says to a subscription as it is stored: every policy checked, every secret sealed. No I/O.
+
+A request names some members of a subscription: an absent one stays as it is (at creation: takes its default), `null`
+restores the default. What this version does not do yet is refused, never ignored.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
+
+from hookline import credentials, matching, retry, signing
+from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
+from hookline.errors import FieldError, Invalid
+from hookline.model import AuthType, PayloadVersion, Policies, Secret, Subscription
+from hookline.publishing import unknown_type
+from hookline.rendering import CLOUDEVENTS, JSON
+from hookline.sealing import Keyring
+from hookline.storage.protocol import Catalogue
+
+HEADERS_MAX: Final = 16
+HEADER_VALUE_CHARACTERS_MAX: Final = 2_048
+EVENT_TYPES_MAX: Final = 1_000
+CREDENTIAL_CHARACTERS_MAX: Final = 4_096
+MAX_IN_FLIGHT_MAX: Final = 100
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+"""A field name: RFC 9110, 5.6.2."""
+_VALUE: Final = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
+_RESERVED_NAMES: Final = frozenset(
+    {
+        *("host", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"),
+        *("user-agent", "accept-encoding", "cookie"),
+    }
+)
+_RESERVED_PREFIXES: Final = ("content-", "proxy-", "x-hub-", "webhook-", "hookline-")
+
+Given = UnsetType | None
+"""What a member may be besides its value: absent, or null for the default."""
+
+
+class SubscriptionRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The body of POST and PATCH, as far as its types go."""
+
+    callback_url: str | UnsetType = UNSET
+    event_types: list[str] | Given = UNSET
+    callback_auth: dict[str, Any] | Given = UNSET
+    payload_version: str | Given = UNSET
+    active: bool | UnsetType = UNSET
+    retry_delays_seconds: list[Annotated[int, Meta(ge=1, le=retry.WAIT_SECONDS_MAX)]] | str | Given = UNSET
+    timeout_seconds: int | Given = UNSET
+    max_in_flight: Annotated[int, Meta(ge=1, le=MAX_IN_FLIGHT_MAX)] | Given = UNSET
+    content_type: str | Given = UNSET
+    headers: dict[str, str] | Given = UNSET
+    rate_per_second: Any = UNSET
+    ordered: bool | Given = UNSET
+    filter: Any = UNSET
+    client_certificate: Any = UNSET
+    ca_certificate: Any = UNSET
+    validation: Any = UNSET
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """What a request is judged by."""
+
+    url_rules: UrlRules
+    keyring: Keyring
+    timeout_seconds_max: int
+    shows_settings: bool
+    """Whether a refused URL may name the setting that would allow it: to operators only."""
+
+
+# --- the two changes -------------------------------------------------------------------------------------------------
+
+
+def created(
+    request: SubscriptionRequest,
+    *,
+    subscription_id: int,
+    company_id: int,
+    shapes: tuple[PayloadVersion, ...],
+    catalogue: Catalogue,
+    rules: Rules,
+    random_bytes: Callable[[int], bytes],
+    now: int,
+) -> tuple[Subscription, str]:
+    """Return the new subscription and its secret as it is shown once; raise `Invalid`."""
+    if request.callback_url is UNSET:
+        raise Invalid.field("callbackUrl", "is required.")
+    secret = signing.new_secret(random_bytes(signing.SECRET_BYTES))
+    blank = Subscription(
+        id=subscription_id,
+        company_id=company_id,
+        revision=0,
+        callback_url="",
+        event_types=None,
+        payload_version=_shape(request.payload_version, shapes),
+        policies=Policies(),
+        secrets=(Secret(sealed=credentials.seal_secret(subscription_id, secret, rules.keyring), created_at=now),),
+        created_at=now,
+        updated_at=now,
+    )
+    return changed(blank, structs.replace(request, payload_version=UNSET), catalogue, rules, now=now), secret
+
+
+def changed(
+    subscription: Subscription, request: SubscriptionRequest, catalogue: Catalogue, rules: Rules, *, now: int
+) -> Subscription:
+    """Return the subscription as the request wants it, its revision raised; raise `Invalid`."""
+    if request.payload_version is not UNSET:
+        raise Invalid.field("payloadVersion", "is fixed at creation. Create another subscription for another shape.")
+    _refuse_unsupported(request)
+    changed = structs.replace(
+        subscription,
+        revision=subscription.revision + 1,
+        updated_at=now,
+        policies=_policies(subscription, request, rules),
+    )
+    if request.callback_url is not UNSET:
+        changed = structs.replace(changed, callback_url=_callback_url(request.callback_url, rules).text)
+    if request.event_types is not UNSET:
+        event_types = _event_types(request.event_types, subscription.payload_version, catalogue)
+        changed = structs.replace(changed, event_types=event_types)
+    if request.headers is not UNSET:
+        sealed = credentials.seal_headers(subscription.id, _headers(request.headers or {}), rules.keyring)
+        changed = structs.replace(changed, headers_sealed=sealed)
+    if request.callback_auth is not UNSET:
+        auth_type, credential = _auth(request.callback_auth or {"type": AuthType.NONE})
+        sealed = credentials.seal_auth(subscription.id, credential, rules.keyring)
+        changed = structs.replace(changed, auth_type=auth_type, auth_sealed=sealed)
+    if request.active is not UNSET and request.active != subscription.active:
+        changed = structs.replace(
+            changed,
+            active=request.active,
+            inactive_reason=None if request.active else "paused",
+            inactive_at=None if request.active else now,
+        )
+    _check_together(changed, rules)
+    return changed
+
+
+def _check_together(subscription: Subscription, rules: Rules) -> None:
+    """Check what two members say only together."""
+    if subscription.auth_type is AuthType.NONE:
+        return
+    if not subscription.callback_url.lower().startswith("https:") and not rules.url_rules.allow_loopback:
+        raise Invalid.field("callbackAuth", "a credential is sent over https only: give an https callbackUrl.")
+    header = credentials.open_auth(subscription, rules.keyring)
+    if header and header[0].lower() in {name.lower() for name in subscription.policies.header_names}:
+        raise Invalid.field("headers", f"{header[0]} is what callbackAuth sends; it cannot have two values.")
+
+
+# --- members ---------------------------------------------------------------------------------------------------------
+
+
+def _shape(name: str | Given, shapes: tuple[PayloadVersion, ...]) -> PayloadVersion:
+    if name is UNSET or name is None:
+        return shapes[0]
+    if name not in shapes:
+        raise Invalid.field("payloadVersion", f"expected {' or '.join(shapes)}, found {name[:20]!r}.")
+    return PayloadVersion(name)
+
+
+def _callback_url(text: str, rules: Rules) -> CallbackUrl:
+    try:
+        return parse(text, rules.url_rules)
+    except UrlRefused as error:
+        remedy = f" {error.setting} would allow it." if error.setting and rules.shows_settings else ""
+        raise Invalid(
+            "callbackUrl: " + error.message + remedy, [FieldError("callbackUrl", error.message + remedy)]
+        ) from (error)
+
+
+def _event_types(names: list[str] | None, shape: PayloadVersion, catalogue: Catalogue) -> tuple[str, ...] | None:
+    if not names:
+        return None
+    if len(names) > EVENT_TYPES_MAX:
+        raise Invalid.field("eventTypes", f"expected at most {EVENT_TYPES_MAX:,} names.")
+    known = matching.known_names(catalogue.types.values(), shape)
+    unknown = [
+        FieldError(f"eventTypes[{index}]", unknown_type(name, known))
+        for index, name in enumerate(names)
+        if name not in known
+    ]
+    if unknown:
+        raise Invalid(f"{unknown[0].field}: {unknown[0].message}", unknown)
+    return tuple(dict.fromkeys(names))
+
+
+def _policies(subscription: Subscription, request: SubscriptionRequest, rules: Rules) -> Policies:
+    given: dict[str, Any] = {}
+    defaults = Policies()
+    if request.retry_delays_seconds is not UNSET:
+        given["retry_delays_seconds"] = _retry_delays(request.retry_delays_seconds)
+    if request.timeout_seconds is not UNSET:
+        seconds = request.timeout_seconds
+        if seconds is not None and not 1 <= seconds <= rules.timeout_seconds_max:
+            raise Invalid.field("timeoutSeconds", f"expected a whole number from 1 to {rules.timeout_seconds_max}.")
+        given["timeout_seconds"] = defaults.timeout_seconds if seconds is None else seconds
+    if request.max_in_flight is not UNSET:
+        given["max_in_flight"] = request.max_in_flight or defaults.max_in_flight
+    if request.content_type is not UNSET:
+        given["content_type"] = _content_type(request.content_type, subscription.payload_version)
+    if request.headers is not UNSET:
+        given["header_names"] = tuple(request.headers or ())
+    return structs.replace(subscription.policies, **given) if given else subscription.policies
+
+
+def _retry_delays(delays: list[int] | str | None) -> tuple[int, ...] | str | None:
+    if isinstance(delays, str):
+        if delays not in retry.PRESETS:
+            expected = f"expected a list of seconds or one of {', '.join(retry.PRESETS)}"
+            raise Invalid.field("retryDelaysSeconds", f"{expected}, found {delays[:40]!r}.")
+        return delays
+    if delays is not None and len(delays) > retry.RETRIES_MAX:
+        raise Invalid.field("retryDelaysSeconds", f"expected at most {retry.RETRIES_MAX} waits, found {len(delays)}.")
+    return None if delays is None else tuple(delays)
+
+
+def _content_type(content_type: str | None, shape: PayloadVersion) -> str | None:
+    allowed = {JSON, CLOUDEVENTS} if shape is PayloadVersion.V2 else {JSON}
+    if content_type is not None and content_type not in allowed:
+        raise Invalid.field("contentType", f"expected {' or '.join(sorted(allowed))}.")
+    return content_type
+
+
+def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    if len(headers) > HEADERS_MAX:
+        raise Invalid.field("headers", f"expected at most {HEADERS_MAX}, found {len(headers)}.")
+    seen: set[str] = set()
+    for name, value in headers.items():
+        _check_header_name("headers", name)
+        if name.lower() == "authorization":
+            raise Invalid.field("headers", "Authorization is a credential: give it as callbackAuth.")
+        if name.lower() in seen:
+            raise Invalid.field("headers", f"{name} is given twice; names are compared without case.")
+        seen.add(name.lower())
+        _check_header_value(f"headers.{name}", value)
+    return headers
+
+
+def _check_header_name(field: str, name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise Invalid.field(field, f"{name[:40]!r} is no header name (RFC 9110, 5.6.2).")
+    if name.lower() in _RESERVED_NAMES or name.lower().startswith(_RESERVED_PREFIXES):
+        raise Invalid.field(field, f"{name} is set by Hookline or by HTTP itself and cannot be chosen.")
+
+
+def _check_header_value(field: str, value: str) -> None:
+    if len(value) > HEADER_VALUE_CHARACTERS_MAX or not _VALUE.fullmatch(value):
+        expected = f"expected 1 to {HEADER_VALUE_CHARACTERS_MAX:,} visible ASCII characters, blanks only between them"
+        raise Invalid.field(field, f"{expected}.")
+
+
+# --- callbackAuth ----------------------------------------------------------------------------------------------------
+
+
+def _auth(said: Mapping[str, Any]) -> tuple[AuthType, Mapping[str, str]]:
+    """Return the type and the members that belong to it. With `NONE` all others may be anything."""
+    name = said.get("type")
+    if not isinstance(name, str) or name not in list(AuthType):
+        raise Invalid.field("callbackAuth.type", f"expected one of {', '.join(AuthType)}.")
+    auth_type = AuthType(name)
+    credential: Mapping[str, str]
+    match auth_type:
+        case AuthType.NONE:
+            return auth_type, {}
+        case AuthType.OAUTH2_CLIENT_CREDENTIALS:
+            raise _unsupported("callbackAuth.type")
+        case AuthType.BASIC:
+            credential = {"username": _credential(said, "username"), "password": _credential(said, "password")}
+            if ":" in credential["username"]:
+                raise Invalid.field("callbackAuth.username", "must not contain a colon (RFC 7617, 2).")
+        case AuthType.BEARER:
+            credential = {"token": _credential(said, "token")}
+            _check_header_value("callbackAuth.token", credential["token"])
+        case AuthType.HEADER:
+            credential = {
+                "headerName": _credential(said, "headerName"),
+                "headerValue": _credential(said, "headerValue"),
+            }
+            _check_header_name("callbackAuth.headerName", credential["headerName"])
+            _check_header_value("callbackAuth.headerValue", credential["headerValue"])
+    if said.get("oauth2Scope", UNSET) in {None, ""}:
+        raise Invalid.field("callbackAuth.oauth2Scope", "must be a scope, or be left out.")
+    return auth_type, credential
+
+
+def _credential(said: Mapping[str, Any], member: str) -> str:
+    value = said.get(member)
+    if not isinstance(value, str) or not 1 <= len(value) <= CREDENTIAL_CHARACTERS_MAX:
+        raise Invalid.field(f"callbackAuth.{member}", "is required for this type: a string that is not empty.")
+    if any(character < " " or character == "\x7f" for character in value):
+        raise Invalid.field(f"callbackAuth.{member}", "must not contain control characters.")
+    return value
+
+
+# --- not yet ---------------------------------------------------------------------------------------------------------
+
+
+def _refuse_unsupported(request: SubscriptionRequest) -> None:
+    asked = {
+        "ratePerSecond": request.rate_per_second,
+        "ordered": request.ordered or None,
+        "filter": request.filter,
+        "clientCertificate": request.client_certificate,
+        "caCertificate": request.ca_certificate,
+        "validation": request.validation,
+    }
+    for field, value in asked.items():
+        if value is not UNSET and value is not None:
+            raise _unsupported(field)
+
+
+def _unsupported(field: str) -> Invalid:
+    return Invalid.field(field, "is not supported by this version yet; leave it out.")
