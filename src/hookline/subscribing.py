@@ -126,7 +126,9 @@ def changed(
         sealed = credentials.seal_headers(subscription.id, _headers(request.headers or {}), rules.keyring)
         changed = structs.replace(changed, headers_sealed=sealed)
     if request.callback_auth is not UNSET:
-        auth_type, credential = _auth(request.callback_auth or {"type": AuthType.NONE})
+        auth_type, credential = _auth(
+            {"type": AuthType.NONE} if request.callback_auth is None else request.callback_auth
+        )
         sealed = credentials.seal_auth(subscription.id, credential, rules.keyring)
         changed = structs.replace(changed, auth_type=auth_type, auth_sealed=sealed)
     if request.active is not UNSET and request.active != subscription.active:
@@ -282,7 +284,7 @@ def _auth(said: Mapping[str, Any]) -> tuple[AuthType, Mapping[str, str]]:
             }
             _check_header_name("callbackAuth.headerName", credential["headerName"])
             _check_header_value("callbackAuth.headerValue", credential["headerValue"])
-    if said.get("oauth2Scope", UNSET) in {None, ""}:
+    if said.get("oauth2Scope", UNSET) in (None, ""):
         raise Invalid.field("callbackAuth.oauth2Scope", "must be a scope, or be left out.")
     return auth_type, credential
 

@@ -72,7 +72,8 @@ def test_a_list_is_walked_by_its_cursor(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=-1", "limit=x", "limit=1e3", "cursor=x", "cursor=-1", "limit=%D9%A3"]
+    "query",
+    ["limit=0", "limit=-1", "limit=x", "limit=", "cursor=", "limit=1e3", "cursor=x", "cursor=-1", "limit=%D9%A3"],
 )
 def test_a_bad_query_is_refused(server: Server, query: str) -> None:
     assert server.call("GET", f"/v1/companies?{query}").status == 400

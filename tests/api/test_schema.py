@@ -10,8 +10,17 @@ from world import OPERATOR_TOKEN
 
 from hookline.api.openapi import document
 
+
+def _without_security(said: dict[str, Any]) -> dict[str, Any]:
+    """Leave tokens out: every request here has a good one, so that a missing one cannot be what is tried."""
+    for operations in said["paths"].values():
+        for operation in operations.values():
+            del operation["security"]
+    return said
+
+
 load_all_checks()
-SCHEMA = schemathesis.openapi.from_dict(document())
+SCHEMA = schemathesis.openapi.from_dict(_without_security(document()))
 SCHEMA.config.generation.update(modes=list(schemathesis.GenerationMode))
 HELD_TO: list[Any] = [  # Schemathesis types its own checks as more than it takes
     CHECKS.get_one(name)

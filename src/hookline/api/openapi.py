@@ -312,7 +312,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (
             *PAGING,
             COMPANY,
-            _query("eventType", TYPE_NAME, "Of this type."),
+            _query("eventType", TEXT, "Of this type."),
             _query("state", one_of(*DeliveryState), "With a delivery in this state."),
             *SPAN,
         ),

@@ -76,20 +76,13 @@ POLICIES: Final[dict[str, Schema]] = {
     "timeoutSeconds": {"type": "integer", "minimum": 1, "maximum": 30, "description": "Until the response head."},
     "maxInFlight": {"type": "integer", "minimum": 1, "maximum": 100, "description": "Simultaneous attempts."},
 }
-AUTH: Final[Schema] = request(
-    ("type",),
-    type=one_of(*AuthType),
-    username=nullable(TEXT),
-    password=nullable(TEXT),
-    token=nullable(TEXT),
-    headerName=nullable(TEXT),
-    headerValue=nullable(TEXT),
-    oauth2TokenUrl=nullable(TEXT),
-    oauth2ClientId=nullable(TEXT),
-    oauth2ClientSecret=nullable(TEXT),
-    oauth2ClientAuthenticationMethod=nullable(TEXT),
-    oauth2Scope=nullable(TEXT),
-)
+AUTH: Final[Schema] = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {"type": one_of(*AuthType)},
+    "description": "BASIC needs `username` and `password`, BEARER `token`, HEADER `headerName` and `headerValue`; "
+    "with NONE all other members may be anything.",
+}
 CALLBACK_URL: Final[Schema] = {
     "type": "string",
     "format": "uri",
