@@ -1,11 +1,13 @@
 """What a receiver may do to us: each case ends in time, within bounds, as a value, with nothing left open."""
 
+import asyncio
 import gzip
 import tracemalloc
 
 import pytest
 from receivers import LOOPS, Peer, Script, answered, attempts, failed
 
+from hookline.egress import http1
 from hookline.model import ErrorClass
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -243,10 +245,13 @@ BIG_BODIES = {
 
 
 @pytest.mark.parametrize(("script", "body"), BIG_BODIES.values(), ids=BIG_BODIES)
-def test_big_body_is_cut_and_the_attempt_succeeds(script: Script, body: bytes) -> None:
+def test_big_body_is_cut_at_once_and_the_attempt_succeeds(
+    script: Script, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1, "BODY_SECONDS", 60)
     tracemalloc.start()
     try:
-        outcomes, receiver = LOOPS["uvloop"](attempts(script, 2))
+        outcomes, receiver = LOOPS["uvloop"](asyncio.wait_for(attempts(script, 2), 5))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -286,6 +291,7 @@ def test_dripping_body_is_read_for_two_seconds_beyond_the_deadline() -> None:
 SURPLUS = {
     "forged second response": OK + OK,
     "forged second response behind chunks": CHUNKED + b"2\r\nok\r\n0\r\n\r\n" + OK,
+    "forged second response without a body": CHUNKED + b"0\r\n\r\n" + b"HTTP/1.1 204 No Content\r\n\r\n",
     "forged second response behind no content": b"HTTP/1.1 204 No Content\r\n\r\n" + OK,
     "rubbish": OK + b"rubbish",
     "rubbish behind chunks": CHUNKED + b"2\r\nok\r\n0\r\n\r\nrubbish",
@@ -327,6 +333,13 @@ def test_bytes_on_an_idle_connection_close_it(surplus: bytes) -> None:
         assert receiver.connections >= 2
 
     LOOPS["uvloop"](scenario())
+
+
+@pytest.mark.parametrize("kind", ["switching protocols", "101 without upgrade"])
+def test_switch_of_protocols_is_named(kind: str) -> None:
+    outcomes, _ = LOOPS["uvloop"](attempts(once(MALFORMED[kind])))
+    detail = failed(outcomes[0]).detail
+    assert detail == "The answer was not valid HTTP: it switches to another protocol (101)."
 
 
 def test_redirect_is_not_followed() -> None:

@@ -233,6 +233,7 @@ def test_hosts_file_counts_for_allowed_names_only() -> None:
     assert host is not None
     zone: Zone = {(host.lower(), A): ["8.8.8.8"], (host.lower(), AAAA): []}
     assert resolved(zone, host) == (ip_address("8.8.8.8"),)
+    assert resolved(zone, host, hosts_file_names=["other"]) == (ip_address("8.8.8.8"),)
     answer = resolved(zone, host, hosts_file_names=[host])
     assert isinstance(answer, tuple)
     assert ip_address("8.8.8.8") not in answer

@@ -1,6 +1,7 @@
 """What an attempt sends, how connections are reused, how receivers are proved, and what is never called."""
 
 import asyncio
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -372,6 +373,28 @@ def test_silent_connect_ends_at_its_own_limit(monkeypatch: pytest.MonkeyPatch) -
 # --- what is never called --------------------------------------------------------------------------------------------
 
 
+class SlowResolver(ScriptedResolver):
+    """Takes seconds by the clock."""
+
+    def __init__(self, clock: ShiftedClock, *answers: str) -> None:
+        super().__init__(*answers)
+        self._clock = clock
+
+    async def resolve(self, host: str) -> Answer:
+        self._clock.shift_seconds += 2
+        return await super().resolve(host)
+
+
+def _address_of_this_machine() -> str | None:
+    """Return an IPv4 address beside loopback. Connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
 @pytest.mark.parametrize(
     "answers",
     [
@@ -387,8 +410,9 @@ def test_silent_connect_ends_at_its_own_limit(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_one_bad_answer_of_dns_blocks_the_attempt_before_any_connection(answers: tuple[str, ...]) -> None:
     async def scenario() -> None:
+        clock = ShiftedClock()
         async with Receiver(polite).listening() as receiver, nothing_left(receiver):
-            client = sender(resolver=ScriptedResolver(*answers))
+            client = sender(resolver=SlowResolver(clock, *answers), clock=clock)
             outcome = failed(await client.send(call(f"http://api.example.com:{receiver.port}/")))
             await client.close()
         assert outcome.error is ErrorClass.BLOCKED
@@ -425,6 +449,25 @@ def test_name_that_leads_back_to_us_is_blocked(own: str, answer: str) -> None:
             outcome = failed(await client.send(call(f"http://api.example.com:{receiver.port}/")))
             assert outcome.error is ErrorClass.BLOCKED
             assert receiver.connections == 0
+
+    LOOPS["uvloop"](scenario())
+
+
+@pytest.mark.skipif(_address_of_this_machine() is None, reason="this machine has loopback addresses only")
+def test_no_address_of_this_machine_leads_back_to_us_when_we_listen_on_all() -> None:
+    address = _address_of_this_machine()
+
+    async def scenario() -> None:
+        async with Receiver(polite).listening() as receiver:
+            rules = UrlRules(
+                allow_http=True,
+                allow_networks=(ip_network(f"{address}/32"),),
+                own_addresses=(ip_address("0.0.0.0"),),
+                own_port=receiver.port,
+            )
+            client = sender(rules=rules, resolver=ScriptedResolver(str(address)))
+            outcome = failed(await client.send(call(f"http://api.example.com:{receiver.port}/")))
+            assert outcome.error is ErrorClass.BLOCKED
 
     LOOPS["uvloop"](scenario())
 

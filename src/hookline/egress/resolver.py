@@ -62,7 +62,7 @@ class DnsResolver:
 
     def __init__(self, *, hosts_file_names: Iterable[str] = (), servers: Sequence[str] = ()) -> None:
         self._hosts_file_names = frozenset(hosts_file_names)
-        self._dns = pycares.Channel(timeout=TRY_SECONDS, tries=TRIES, lookups="b", servers=servers or None)
+        self._dns = pycares.Channel(timeout=TRY_SECONDS, tries=TRIES, servers=servers or None)
         self._hosts_file = pycares.Channel(lookups="f") if self._hosts_file_names else None
         self._lookups: dict[str, _Lookup] = {}
         self._forgetting: asyncio.TimerHandle | None = None
@@ -93,7 +93,7 @@ class DnsResolver:
         if self._forgetting is None:
             self._forgetting = loop.call_later(CACHE_SECONDS, self._forget_answers)
         lookup = self._lookups[host] = _Lookup(host, loop, lambda: self._lookups.pop(host, None))
-        # The dot makes the name absolute, and `query`, unlike `search`, adds no domain either.
+        # The dot makes the name absolute; and `query` neither adds a domain nor reads the hosts file.
         for kind in (pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA):
             self._dns.query(f"{host}.", kind, callback=_in_loop(loop, lookup.receive))
         return lookup
