@@ -1,0 +1,242 @@
+"""A setting is right or the start is refused, naming the variable and never its secret."""
+
+import ast
+import base64
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookline import config
+from hookline.config import SETTINGS, Settings, from_environment
+from hookline.errors import StartRefused
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+OTHER_KEY = base64.b64encode(bytes(32)).decode()
+KEYED = {"HOOKLINE_SECRET_KEY": KEY}
+DEVELOPMENT = {"HOOKLINE_MODE": "development"}
+
+
+def _read(**variables: str) -> Settings:
+    return from_environment(KEYED | {f"HOOKLINE_{name}": text for name, text in variables.items()})
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    assert from_environment(KEYED) == Settings(
+        database_url="sqlite:///hookline.db",
+        is_development=False,
+        roles=frozenset({"api", "engine"}),
+        host="127.0.0.1",
+        port=8080,
+        public_url="http://127.0.0.1:8080",
+        trusted_proxies=(),
+        operator_token=None,
+        secret_keys=(bytes(range(32)),),
+        allow_http=False,
+        egress_allow=(),
+        egress_deny=(),
+        egress_allow_hosts=(),
+        ca_file=None,
+        retry_delays_seconds=(10, 60, 300),
+        event_source="http://127.0.0.1:8080",
+        timeout_seconds_max=30,
+        lease_seconds=45,
+        max_in_flight=1000,
+        host_max_in_flight=200,
+        quota_subscriptions=100,
+        drain_seconds=5,
+        migrate="apply",
+    )
+
+
+def test_development_allows_http_and_needs_no_key() -> None:
+    settings = from_environment(DEVELOPMENT)
+    assert (settings.is_development, settings.allow_http, settings.secret_keys) == (True, True, ())
+    assert not from_environment(DEVELOPMENT | {"HOOKLINE_ALLOW_HTTP": "false"}).allow_http
+
+
+def test_production_needs_a_key_and_is_told_how_to_make_one() -> None:
+    with pytest.raises(StartRefused, match="openssl rand -base64 32"):
+        from_environment({})
+    assert from_environment({}, needs_secret_key=False).secret_keys == ()
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS])
+def test_an_empty_variable_is_an_absent_one(name: str, text: str) -> None:
+    assert from_environment(DEVELOPMENT | {name: text} | DEVELOPMENT) == from_environment(DEVELOPMENT)
+
+
+GOOD: list[tuple[str, str, str, Any]] = [
+    ("DATABASE_URL", "sqlite:////var/lib/hookline.db", "database_url", "sqlite:////var/lib/hookline.db"),
+    ("DATABASE_URL", "postgresql://u:p@a:5432,b:5432/x", "database_url", "postgresql://u:p@a:5432,b:5432/x"),
+    ("ROLES", "api", "roles", frozenset({"api"})),
+    ("ROLES", " Engine , api ", "roles", frozenset({"api", "engine"})),
+    ("PORT", "0", "port", 0),
+    ("PORT", "65535", "port", 65535),
+    ("PUBLIC_URL", "https://hooks.example.com/", "public_url", "https://hooks.example.com"),
+    ("PUBLIC_URL", "https://example.com:8443/hooks", "public_url", "https://example.com:8443/hooks"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8, ::1", "trusted_proxies", (ip_network("10.0.0.0/8"), ip_network("::1/128"))),
+    ("OPERATOR_TOKEN", "x" * 32, "operator_token", "x" * 32),
+    ("OPERATOR_TOKEN", "~" * 256, "operator_token", "~" * 256),
+    ("SECRET_KEY", f"{KEY}, {OTHER_KEY}", "secret_keys", (bytes(range(32)), bytes(32))),
+    ("ALLOW_HTTP", "true", "allow_http", True),
+    ("EGRESS_ALLOW", "192.168.0.0/16", "egress_allow", (ip_network("192.168.0.0/16"),)),
+    ("EGRESS_ALLOW_HOSTS", "Hooks.Internal,b", "egress_allow_hosts", ("hooks.internal", "b")),
+    ("CA_FILE", "/etc/ca.pem", "ca_file", "/etc/ca.pem"),
+    ("RETRY_DELAYS_SECONDS", "1", "retry_delays_seconds", (1,)),
+    ("RETRY_DELAYS_SECONDS", ",".join(["86400"] * 20), "retry_delays_seconds", (86_400,) * 20),
+    ("EVENT_SOURCE", "urn:example:hooks", "event_source", "urn:example:hooks"),
+    ("TIMEOUT_SECONDS_MAX", "1", "timeout_seconds_max", 1),
+    ("LEASE_SECONDS", "43", "lease_seconds", 43),
+    ("DRAIN_SECONDS", "0", "drain_seconds", 0),
+    ("MIGRATE", "check", "migrate", "check"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "field", "expected"), GOOD)
+def test_what_is_right_is_read(name: str, text: str, field: str, expected: Any) -> None:
+    assert getattr(_read(**{name: text}), field) == expected
+
+
+BAD = [
+    ("MODE", "dev"),
+    ("DATABASE_URL", "hookline.db"),
+    ("DATABASE_URL", "sqlite://hookline.db"),
+    ("DATABASE_URL", "sqlite:///"),
+    ("DATABASE_URL", "sqlite:///:memory:"),
+    ("DATABASE_URL", "mysql://localhost/x"),
+    ("ROLES", "api,worker"),
+    ("ROLES", ","),
+    ("PORT", "-1"),
+    ("PORT", "65536"),
+    ("PORT", "80.0"),
+    ("PORT", "8_080"),
+    ("PORT", "٨٠"),
+    ("PORT", "9" * 5_000),
+    ("PUBLIC_URL", "hooks.example.com"),
+    ("PUBLIC_URL", "ftp://hooks.example.com"),
+    ("PUBLIC_URL", "https://"),
+    ("PUBLIC_URL", "https://example.com/?a=1"),
+    ("PUBLIC_URL", "https://example.com/?"),
+    ("PUBLIC_URL", "https://example.com/#a"),
+    ("PUBLIC_URL", "https://user:secret@example.com"),
+    ("PUBLIC_URL", "https://example.com:99999"),
+    ("PUBLIC_URL", "https://example.com:0"),
+    ("PUBLIC_URL", "https://exam ple.com"),
+    ("PUBLIC_URL", "https://[::1"),
+    ("TRUSTED_PROXIES", "10.0.0.1/8"),
+    ("TRUSTED_PROXIES", "proxy.example.com"),
+    ("OPERATOR_TOKEN", "x" * 31),
+    ("OPERATOR_TOKEN", "x" * 257),
+    ("OPERATOR_TOKEN", "x" * 31 + " x"),
+    ("OPERATOR_TOKEN", "x" * 31 + "é"),
+    ("SECRET_KEY", base64.b64encode(bytes(31)).decode()),
+    ("SECRET_KEY", base64.b64encode(bytes(33)).decode()),
+    ("SECRET_KEY", "x" * 32),
+    ("SECRET_KEY", KEY + ","),
+    ("SECRET_KEY", "é" * 44),
+    ("SECRET_KEY", KEY[:-1] + "!"),
+    ("ALLOW_HTTP", "yes"),
+    ("EGRESS_DENY", "10.0.0.0/33"),
+    ("RETRY_DELAYS_SECONDS", "0"),
+    ("RETRY_DELAYS_SECONDS", "86401"),
+    ("RETRY_DELAYS_SECONDS", "10,-1"),
+    ("RETRY_DELAYS_SECONDS", "1.5"),
+    ("RETRY_DELAYS_SECONDS", "²"),
+    ("RETRY_DELAYS_SECONDS", "standard"),
+    ("RETRY_DELAYS_SECONDS", ",".join(["1"] * 21)),
+    ("TIMEOUT_SECONDS_MAX", "0"),
+    ("MAX_IN_FLIGHT", "0"),
+    ("QUOTA_SUBSCRIPTIONS", "many"),
+    ("MIGRATE", "never"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), BAD)
+def test_what_is_wrong_refuses_the_start_and_names_the_variable(name: str, text: str) -> None:
+    with pytest.raises(StartRefused, match=f"^HOOKLINE_{name}: "):
+        _read(**{name: text})
+
+
+@pytest.mark.parametrize("name", ["OPERATOR_TOKEN", "SECRET_KEY", "DATABASE_URL"])
+def test_a_refusal_does_not_repeat_a_secret(name: str) -> None:
+    with pytest.raises(StartRefused) as refused:
+        _read(**{name: "secret-value"})
+    assert "secret-value" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "lease", "is_right"), [(30, 43, True), (30, 42, False), (1, 14, True), (1, 13, False)]
+)
+def test_a_lease_outlasts_the_longest_attempt(timeout: int, lease: int, is_right: bool) -> None:  # noqa: FBT001
+    variables = {"TIMEOUT_SECONDS_MAX": str(timeout), "LEASE_SECONDS": str(lease)}
+    if is_right:
+        assert _read(**variables).lease_seconds == lease
+    else:
+        with pytest.raises(StartRefused, match=f"it must exceed {timeout + 12} "):
+            _read(**variables)
+
+
+@pytest.mark.parametrize(
+    ("host", "proxies", "expected"),
+    [
+        ("127.0.0.1", "", True),
+        ("127.9.9.9", "", True),
+        ("::1", "", True),
+        ("localhost", "", True),
+        ("127.0.0.1", "10.0.0.1", False),
+        ("0.0.0.0", "", False),
+        ("::", "", False),
+        ("192.168.0.1", "", False),
+        ("localhost.example.com", "", False),
+    ],
+)
+def test_only_loopback_without_proxies_is_private(host: str, proxies: str, expected: bool) -> None:  # noqa: FBT001
+    assert _read(HOST=host, TRUSTED_PROXIES=proxies).is_loopback_only is expected
+
+
+def test_the_public_url_brackets_an_ipv6_host() -> None:
+    assert _read(HOST="::1", PORT="80").public_url == "http://[::1]:80"
+    assert _read(HOST="::1", PUBLIC_URL="https://a.example").event_source == "https://a.example"
+
+
+class _Noting(Mapping[str, str]):
+    """An environment that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.append(name)
+        return DEVELOPMENT[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(DEVELOPMENT)
+
+    def __len__(self) -> int:
+        return len(DEVELOPMENT)
+
+
+def test_every_setting_is_listed_and_read_once() -> None:
+    environment = _Noting()
+    from_environment(environment)
+    assert sorted(environment.asked) == sorted(setting.name for setting in SETTINGS)
+    assert all(setting.default and setting.meaning for setting in SETTINGS)
+
+
+def test_every_field_is_set_by_the_environment() -> None:
+    tree = ast.parse(inspect.getsource(config))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Settings"]
+    assert [keyword.arg for keyword in calls[0].keywords] == [*Settings.__struct_fields__]
+
+
+@given(st.sampled_from([setting.name for setting in SETTINGS]), st.text(max_size=60))
+def test_any_text_is_read_or_refused(name: str, text: str) -> None:
+    with suppress(StartRefused):
+        from_environment(DEVELOPMENT | KEYED | {name: text})
