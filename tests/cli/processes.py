@@ -38,6 +38,12 @@ class Running:
                 break
         raise AssertionError(f"{text!r} did not come, but: {''.join(self.lines)}")
 
+    def say(self, line: str) -> None:
+        """Type a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
     def end(self, number: int = signal.SIGTERM) -> int:
         """Ask the process, and what it started, to end; return its exit code."""
         with suppress(ProcessLookupError):

@@ -284,8 +284,11 @@ def test_first_steps_work_as_printed(here: Workplace) -> None:
     server.wait_for("note.created")
     printed = "".join(server.lines)
     script = printed[printed.index("# 1.") :]
-    shell = here.shell(f"{script}\nwait")
+    publish = script.index("# 3.")
+    shell = here.shell(f"{script[:publish]}read -r _\n{script[publish:]}\nwait")
     shell.wait_for("company ")
+    shell.wait_for("Listening on")
+    shell.say("")
     shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✗ 503")
     shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✓ 200")
 

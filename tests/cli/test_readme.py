@@ -43,26 +43,34 @@ def test_five_minutes_of_the_readme_work_as_written(here: Workplace) -> None:
     script = here.path / ".venv" / "bin" / "hookline"
     script.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$@"\n', encoding="utf-8")
     script.chmod(0o755)
-    first, log = five_minutes().split("ID=", maxsplit=1)
     commands = (
-        f"{first}\necho then; read -r _\nID={log}".replace("http://127.0.0.1:8080", url)
+        pausing(five_minutes(), before=("api http://127.0.0.1:8080/v1/events", "ID="))
+        .replace("http://127.0.0.1:8080", url)
         .replace("http://127.0.0.1:9000/", f"http://127.0.0.1:{receiver}/")
         .replace("--port 9000", f"--port {receiver}")
     )
     shell = here.shell(commands)
     assert '"secret":"whsec_' in shell.wait_for("callbackUrl")
+    shell.wait_for("Listening on")
+    shell.say("")
     shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✗ 503")
     assert '"hours":1.10' in shell.wait_for("noteToken")
     shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✓ 200")
     assert '"hours":1.10' in shell.wait_for("noteToken")
     while here.run("deliveries", "--json").stdout.count('"attemptNumber"') < 2:
         pass  # the receiver knows of an attempt before the log does
-    assert shell.process.stdin is not None
-    shell.process.stdin.write("\n")
-    shell.process.stdin.flush()
+    shell.say("")
     assert '"totalElements":2' in shell.wait_for("totalElements")
     shell.wait_for("✓ 200")
     shell.wait_for("✗ 503")
+
+
+def pausing(script: str, before: tuple[str, ...]) -> str:
+    """Let the script wait for a line of input at some of its commands, as a person reads what came."""
+    for command in before:
+        start = script.index(f"\n{command}") + 1
+        script = f"{script[:start]}read -r _\n{script[start:]}"
+    return script
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -70,6 +78,13 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     targets = [target for target in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
 
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_guarantee_of_the_readme_names_a_test_that_exists() -> None:
+    named = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+    assert len(named) >= 10
+    assert [name for name, path in named if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")] == []
 
 
 def test_make_lists_every_target_by_default() -> None:

@@ -10,12 +10,16 @@ from rich.text import Text
 
 WIDTH_OF_A_FILE = 200
 """Where no terminal says how wide it is, nothing is cut."""
+WIDTH_OF_A_PICTURE = 122
+"""What the delivery log needs."""
 
 
 def console(*, record: bool = False) -> Console:
     """Open standard output for people; colours and width follow the terminal."""
-    plain = Console(highlight=False, record=record)
-    return plain if plain.is_terminal else Console(highlight=False, record=record, width=WIDTH_OF_A_FILE)
+    if record:
+        return Console(highlight=False, record=True, width=WIDTH_OF_A_PICTURE)
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=WIDTH_OF_A_FILE)
 
 
 def write_json(value: object) -> None:

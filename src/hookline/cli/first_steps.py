@@ -23,7 +23,7 @@ COMPANY=$({call} {url}/v1/companies -d '{{"name":"Acme"}}' | sed -E 's/.*"id":([
 # 2. its subscription, and a receiver that checks each signature and fails the first attempt
 SECRET=$({call} "{url}/v1/webhooks?companyId=$COMPANY" \
 -d '{{"callbackUrl":"http://127.0.0.1:{receiver_port}/"}}' | sed -E 's/.*"secret":"([^"]+)".*/\\1/')
-{program} listen --port {receiver_port} --secret "$SECRET" --fail 1 &
+{program} listen --port {receiver_port} --secret "$SECRET" --fail 1 & sleep 1
 
 # 3. an event: it is answered 503 at once, and delivered by the first retry 10 to 12 s later
 {call} {url}/v1/events \

@@ -66,12 +66,13 @@ def _data(text: str) -> bytes:
             raw = Path(text[1:]).read_bytes()
         else:
             raw = text.encode()
-        if not isinstance(msgspec.json.decode(raw), dict):
-            raise Failure(
-                "--data is JSON, but no object.", """It should read like {"noteToken":"a1b2c3"}.""", EXIT_USAGE
-            )
+        msgspec.json.decode(raw, type=dict[str, msgspec.Raw])  # raw: a number may be of any size
     except OSError as error:
         raise Failure(f"--data: {error}.", "@FILE takes the data from a file.", EXIT_USAGE) from error
+    except msgspec.ValidationError as error:
+        raise Failure(
+            "--data is JSON, but no object.", """It should read like {"noteToken":"a1b2c3"}.""", EXIT_USAGE
+        ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Failure(f"--data is not JSON: {error}.", "In a shell, put it into single quotes.", EXIT_USAGE) from error
     return raw
