@@ -98,6 +98,7 @@ CHANGEABLE: Final[dict[str, Schema]] = {
     "eventTypes": ASKED_TYPES,
     "callbackAuth": nullable(AUTH),
     **{name: nullable(schema) for name, schema in POLICIES.items()},
+    "contentType": _described(nullable(TEXT), "A media type that the payload version allows."),
     "headers": _described(STATIC_HEADERS, "Extra request headers; their values are never shown again."),
 }
 SUBSCRIPTION: Final[dict[str, Schema]] = {
@@ -111,7 +112,10 @@ SUBSCRIPTION: Final[dict[str, Schema]] = {
     "callbackAuthType": one_of(*AuthType),
     "payloadVersion": one_of("V1", "V2", "STANDARD", "RAW"),
     **POLICIES,
+    "contentType": TEXT,
     "headers": _described(array(TEXT), "The names alone."),
+    "inactiveReason": nullable(TEXT),
+    "inactiveSince": nullable(INSTANT),
 }
 TIMINGS: Final[Schema] = answer(
     dnsMs=nullable(COUNT), connectMs=nullable(COUNT), tlsMs=nullable(COUNT), waitMs=nullable(COUNT)
@@ -121,6 +125,7 @@ OUTCOME: Final[dict[str, Schema]] = {
     "success": BOOLEAN,
     "httpStatus": nullable({"type": "integer", "minimum": 100, "maximum": 599}),
     "error": nullable(one_of(*ErrorClass)),
+    "detail": _described(nullable(TEXT), "What happened, in a sentence."),
     "durationMs": COUNT,
     "createdAt": INSTANT,
     "nextAttemptAt": nullable(INSTANT),
@@ -131,6 +136,8 @@ EVENT: Final[dict[str, Schema]] = {
     "eventType": TYPE_NAME,
     "occurredAt": INSTANT,
     "acceptedAt": INSTANT,
+    "companyIds": array(ID),
+    "erased": _described(BOOLEAN, "Whether its data is gone."),
 }
 COUNTS: Final[Schema] = {
     "type": "object",
@@ -214,6 +221,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         eventType=TEXT,
         **OUTCOME,
         requestBody=nullable(TEXT),
+        requestBodyTruncated=BOOLEAN,
         responseBody=nullable(TEXT),
     ),
     "AttemptPage": answer(
@@ -226,6 +234,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         state=one_of(*DeliveryState),
         reason=nullable(TEXT),
         dueAt=nullable(INSTANT),
+        settledAt=nullable(INSTANT),
     ),
     "DeliveryDetail": {
         "allOf": [
@@ -233,7 +242,20 @@ SCHEMAS: Final[dict[str, Schema]] = {
             answer(
                 eventId=EVENT_ID,
                 eventType=TEXT,
-                attempts=array(answer(**OUTCOME, requestBody=nullable(TEXT), timings=TIMINGS)),
+                occurredAt=INSTANT,
+                acceptedAt=INSTANT,
+                requestBody=nullable(TEXT),
+                erased=BOOLEAN,
+                attempts=array(
+                    answer(
+                        **OUTCOME,
+                        requestHead=nullable(TEXT),
+                        requestBody=nullable(TEXT),
+                        responseHead=nullable(TEXT),
+                        responseBody=nullable(TEXT),
+                        timings=TIMINGS,
+                    )
+                ),
             ),
         ]
     },
@@ -242,6 +264,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
         **EVENT,
         counts=COUNTS,
         deliveries=array({"allOf": [ref("Delivery"), answer(attempts=array(answer(**OUTCOME)))]}, maxItems=200),
+        data=_described({}, "The event's data as published; null once erased."),
+        next=nullable(TEXT),
         notMatched=array(answer(subscriptionId=ID, reason=TEXT)),
     ),
     "NewEvent": request(
