@@ -157,6 +157,9 @@ def test_listing_creates_no_database(here: Workplace) -> None:
         ("token", "create", "x", "--expires-at", "2027-01-01T00:00:00"),
         ("listen", "--secret", "typo"),
         ("listen", "--secret", "whsec_AAAA", "--create"),
+        ("company", "list", "--url", "http://127.0.0.1:9", "--token", "täuschung"),
+        ("company", "list", "--url", "http://127.0.0.1:nine", "--token", "x"),
+        ("publish", "x", "--company", "2", "--idempotency-key", "a b", "--url", "http://127.0.0.1:9", "--token", "x"),
         ("publish", "note.created", "--company", "2", "--data", "{", "--url", "http://127.0.0.1:9", "--token", "x"),
         ("publish", "note.created", "--company", "2", "--data", "[]", "--url", "http://127.0.0.1:9", "--token", "x"),
         ("publish", "note.created", "--company", "2", "--data", "@none", "--url", "http://127.0.0.1:9", "--token", "x"),
@@ -312,6 +315,27 @@ def test_demo_shows_everything_in_time_and_leaves_nothing_behind(tmp_path: Path)
     assert ended.stdout.count("answered ✓ 200") == 1
     assert "Retries wait 1, 2 and 3" in ended.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_cleans_up_also_where_it_is_ended_midway(here: Workplace) -> None:
+    demo = here.start("demo", TMPDIR=str(here.path))
+    demo.wait_for("What arrives")
+    servers = [int(folder.name) for folder in Path("/proc").iterdir() if is_demo_server(folder, here.path)]
+    demo.process.send_signal(signal.SIGTERM)
+
+    assert demo.process.wait(30) == 130
+    assert len(servers) == 1
+    assert not Path(f"/proc/{servers[0]}").exists()
+    assert list(here.path.iterdir()) == []
+
+
+def is_demo_server(folder: Path, within: Path) -> bool:
+    """Tell whether this is the process of a server whose database lies within a directory."""
+    try:
+        arguments = (folder / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return folder.name.isdigit() and b"serve" in arguments and str(within).encode() in arguments
 
 
 def test_module_and_script_are_one_program() -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from hookline.cli.failure import EXIT_REFUSED, EXIT_UNREACHED, Failure
+from hookline.cli.failure import EXIT_REFUSED, EXIT_UNREACHED, EXIT_USAGE, Failure
 from hookline.cli.target import Target
 
 TIMEOUT_SECONDS: Final = 35
@@ -65,7 +65,12 @@ class Client:
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         connect = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
-        connection = connect(self._address.netloc, timeout=TIMEOUT_SECONDS)
+        try:
+            connection = connect(self._address.netloc, timeout=TIMEOUT_SECONDS)
+        except http.client.InvalidURL as error:
+            raise Failure(
+                f"--url is {self._target.url!r}: {error}.", "It should read like https://hooks.example.com.", EXIT_USAGE
+            ) from error
         try:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()

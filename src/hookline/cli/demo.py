@@ -44,6 +44,7 @@ def demo(
     """
     from hookline.cli.console import console
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # however it ends, it cleans up
     screen = console(record=picture is not None)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hookline-demo-")))

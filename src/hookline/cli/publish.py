@@ -31,8 +31,11 @@ def publish(
 
     from hookline.cli.client import Client
     from hookline.cli.console import console, write_json
-    from hookline.cli.target import find
+    from hookline.cli.failure import EXIT_USAGE, Failure
+    from hookline.cli.target import find, is_visible
 
+    if idempotency_key is not None and not is_visible(idempotency_key):
+        raise Failure("--idempotency-key takes 1 to 255 visible ASCII characters.", "A UUID will do.", EXIT_USAGE)
     members = {"eventType": event_type, "companyIds": company, "id": event_id, "occurredAt": occurred_at}
     fixed = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
     accepted = Client(find(url, token)).call(

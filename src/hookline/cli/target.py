@@ -42,6 +42,10 @@ def find(url: str | None, token: str | None, environment: Mapping[str, str] = os
             "Say --token or set HOOKLINE_TOKEN; on the server's machine `hookline token create NAME` makes one.",
             EXIT_USAGE,
         )
+    if not is_visible(token):
+        raise Failure(
+            "the token holds something else than visible ASCII characters.", "Copy it again, whole.", EXIT_USAGE
+        )
     return Target(address, token)
 
 
@@ -55,6 +59,11 @@ def local_server(database_url: str) -> Target | None:
         return Target(str(note["url"]).rstrip("/"), str(note["token"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def is_visible(text: str) -> bool:
+    """Tell whether a header may carry this as it is."""
+    return bool(text) and all("!" <= character <= "~" for character in text)
 
 
 def database_file(database_url: str) -> Path | None:
