@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -127,6 +128,19 @@ def test_the_limit_holds_however_the_body_is_cut(cuts: list[int]) -> None:
     assert asyncio.run(read(5)) == b"12345"
     with pytest.raises(TooLarge):
         asyncio.run(read(4))
+
+
+def test_what_is_over_the_limit_is_not_kept_while_it_is_dropped() -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": bytes(MIB), "more_body": True}
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            asyncio.run(reading.read_body(Request({"type": "http", "headers": []}, receive), 2 * MIB))
+        assert tracemalloc.get_traced_memory()[1] < 5 * MIB
+    finally:
+        tracemalloc.stop()
 
 
 def test_whoever_asks_before_sending_too_much_is_told_not_to(server: Server) -> None:
