@@ -8,7 +8,7 @@ import asyncio
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Final, NoReturn, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -280,8 +280,3 @@ def refuse_fields(fields: list[FieldError]) -> None:
     """Raise `Invalid` for all refused members at once; nothing where there are none."""
     if fields:
         raise Invalid("; ".join(f"{field}: {message}" for field, message in fields), fields)
-
-
-def known_members(value: msgspec.Struct) -> dict[str, Any]:
-    """Return the members that a body gave: those that are not `UNSET`."""
-    return {name: member for name in value.__struct_fields__ if (member := getattr(value, name)) is not msgspec.UNSET}
