@@ -41,13 +41,15 @@ DELIVERIES_MAX: Final = 10_000
 """Of one transaction: about a fifth of a second of the writer's time."""
 ERRORS_MAX: Final = 20
 """Refused members named in one answer."""
-COMPANIES_CACHED: Final = 20_000
-"""Routes kept at hand; past it all are forgotten and read again as they are needed."""
+CACHED_MAX: Final = 300_000
+"""Companies, routes and matched deliveries kept at hand, each about 200 bytes; past it all are forgotten, and read
+again as they are needed."""
 MATCHING_TRIES: Final = 5
 """A subscription that changes between matching and commit costs one more; five in a row are a fault."""
 KEY_LIVES_MS: Final = 72 * 3_600_000
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TYPE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _DIRECTIONS: Final = ("INBOUND", "OUTBOUND")
 
 Int = Annotated[int, Meta(ge=-(2**53) + 1, le=2**53 - 1)]
@@ -115,6 +117,8 @@ class Publisher:
         self._event_source = event_source
         self._catalogue: Catalogue | None = None
         self._companies: dict[int, _Company] = {}
+        self._cached = 0
+        """How much has been put in `_companies` since it was last emptied."""
 
     async def publish(self, request: EventRequest, key: IdempotencyKey | None) -> Published | KeyConflict | IdConflict:
         """Make one event durable with its deliveries; raise `Invalid` naming the member that is refused."""
@@ -190,8 +194,8 @@ class Publisher:
 
         Asked again after each reading: another request may have found stale, and forgotten, what was at hand before.
         """
-        if len(self._companies) > COMPANIES_CACHED:
-            self._companies = {}
+        if self._cached > CACHED_MAX:
+            self._companies, self._cached = {}, 0
         while missing := {
             company_id for draft in drafts for company_id in draft.entries if company_id not in self._companies
         }:
@@ -199,6 +203,7 @@ class Publisher:
             _refuse_unknown_companies(drafts, missing - found.keys())
             for company_id, routes in found.items():
                 self._companies[company_id] = _Company(routes)
+                self._cached += 1 + len(routes.routes)
 
     def _event(self, draft: _Draft, event_type: EventType, catalogue: Catalogue) -> NewEvent:
         recipients, deliveries = [], list[NewDelivery]()
@@ -235,6 +240,7 @@ class Publisher:
                 )
                 for route, name in matching.match(event_type, company.routes.routes)
             )
+            self._cached += 1 + len(known)
         return known
 
     def _forget(self, stale: Stale) -> None:
@@ -349,10 +355,12 @@ def _type_of(draft: _Draft, catalogue: Catalogue) -> EventType:
 
 
 def unknown_type(name: str, known: Iterable[str]) -> str:
-    """Say that no event type has this name, which one may be meant, and how to make it."""
-    near = get_close_matches(name[:128], list(known), n=1, cutoff=0.8)
-    meant = f"did you mean {near[0]}? " if near else ""
-    return f"there is no event type {name[:128]}: {meant}`PUT /v1/event-types/{name[:128]}` {{}} makes it."
+    """Say that no event type has this name, which one may be meant, and how an operator makes it."""
+    if not _TYPE_NAME.fullmatch(name):
+        return f"{name[:40]!r} is no name of an event type: expected 1 to 128 characters of A-Z a-z 0-9 . _ and -."
+    near = get_close_matches(name, list(known), n=1, cutoff=0.8)
+    meant = f"Did you mean {near[0]}? " if near else ""
+    return f"there is no event type {name}. {meant}An operator makes it with `PUT /v1/event-types/{name}` {{}}."
 
 
 def key_of(header: str, path: str, body: bytes) -> IdempotencyKey:

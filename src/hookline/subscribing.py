@@ -6,6 +6,8 @@ restores the default. What this version does not do yet is refused, never ignore
 
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
@@ -14,7 +16,7 @@ from hookline import credentials, matching, retry, signing
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.errors import FieldError, Invalid
 from hookline.model import AuthType, PayloadVersion, Policies, Secret, Subscription
-from hookline.publishing import unknown_type
+from hookline.publishing import ERRORS_MAX, unknown_type
 from hookline.rendering import CLOUDEVENTS, JSON
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Catalogue
@@ -47,7 +49,7 @@ class SubscriptionRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     event_types: list[str] | Given = UNSET
     callback_auth: dict[str, Any] | Given = UNSET
     payload_version: str | Given = UNSET
-    active: bool | UnsetType = UNSET
+    active: bool | Given = UNSET
     retry_delays_seconds: list[Annotated[int, Meta(ge=1, le=retry.WAIT_SECONDS_MAX)]] | str | Given = UNSET
     timeout_seconds: int | Given = UNSET
     max_in_flight: Annotated[int, Meta(ge=1, le=MAX_IN_FLIGHT_MAX)] | Given = UNSET
@@ -131,15 +133,18 @@ def changed(
         )
         sealed = credentials.seal_auth(subscription.id, credential, rules.keyring)
         changed = structs.replace(changed, auth_type=auth_type, auth_sealed=sealed)
-    if request.active is not UNSET and request.active != subscription.active:
-        changed = structs.replace(
-            changed,
-            active=request.active,
-            inactive_reason=None if request.active else "paused",
-            inactive_at=None if request.active else now,
-        )
-    _check_together(changed, rules)
+    if request.active is not UNSET:
+        changed = _switched(changed, is_active=request.active is not False, now=now)
+    if any(member is not UNSET for member in (request.callback_url, request.headers, request.callback_auth)):
+        _check_together(changed, rules)
     return changed
+
+
+def _switched(subscription: Subscription, *, is_active: bool, now: int) -> Subscription:
+    if is_active == subscription.active:
+        return subscription
+    reason, at = (None, None) if is_active else ("paused", now)
+    return structs.replace(subscription, active=is_active, inactive_reason=reason, inactive_at=at)
 
 
 def _check_together(subscription: Subscription, rules: Rules) -> None:
@@ -169,9 +174,7 @@ def _callback_url(text: str, rules: Rules) -> CallbackUrl:
         return parse(text, rules.url_rules)
     except UrlRefused as error:
         remedy = f" {error.setting} would allow it." if error.setting and rules.shows_settings else ""
-        raise Invalid(
-            "callbackUrl: " + error.message + remedy, [FieldError("callbackUrl", error.message + remedy)]
-        ) from (error)
+        raise Invalid.field("callbackUrl", f"{error.message}{remedy}") from error
 
 
 def _event_types(names: list[str] | None, shape: PayloadVersion, catalogue: Catalogue) -> tuple[str, ...] | None:
@@ -181,13 +184,23 @@ def _event_types(names: list[str] | None, shape: PayloadVersion, catalogue: Cata
         raise Invalid.field("eventTypes", f"expected at most {EVENT_TYPES_MAX:,} names.")
     known = matching.known_names(catalogue.types.values(), shape)
     unknown = [
-        FieldError(f"eventTypes[{index}]", unknown_type(name, known))
-        for index, name in enumerate(names)
-        if name not in known
+        FieldError(f"eventTypes[{index}]", _unknown(name, shape, catalogue, known))
+        for index, name in islice(((index, name) for index, name in enumerate(names) if name not in known), ERRORS_MAX)
     ]
     if unknown:
         raise Invalid(f"{unknown[0].field}: {unknown[0].message}", unknown)
     return tuple(dict.fromkeys(names))
+
+
+def _unknown(name: str, shape: PayloadVersion, catalogue: Catalogue, known: AbstractSet[str]) -> str:
+    """Say why no subscription of `shape` can ask for a name."""
+    event_type = catalogue.types.get(name)
+    if event_type is None:
+        return unknown_type(name, known)
+    seen = matching.seen_name(event_type, shape)
+    if seen is None:
+        return f"{name} is never sent to subscriptions of payload version {shape}; choose another payloadVersion."
+    return f"subscriptions of payload version {shape} know {name} as {seen}; ask for that name."
 
 
 def _policies(subscription: Subscription, request: SubscriptionRequest, rules: Rules) -> Policies:

@@ -146,7 +146,9 @@ def _shown_row(row: AttemptRow) -> dict[str, Any]:
         "eventId": row.event_id,
         "cloudEventId": row.event_id,
         "eventType": row.type_name,
-        "requestBody": None if body is None else _text(body[:BODY_BYTES_SHOWN]),
+        "requestBody": None
+        if body is None
+        else body[:BODY_BYTES_SHOWN].decode("utf-8", "ignore"),  # a cut character goes
         "requestBodyTruncated": body is not None and len(body) > BODY_BYTES_SHOWN,
         "responseBody": None if response is None else _text(response),
     }

@@ -95,18 +95,19 @@ async def create(request: Request, api: Api) -> Response:
 async def change(request: Request, api: Api) -> Response:
     """Change a subscription. After `active: false` is answered nothing starts; `true` also lifts a `Retry-After`."""
     body = await read_json(request, SubscriptionRequest)
+    is_switched = body.active is not UNSET
     catalogue = await api.storage.catalogue()
     for _ in range(CHANGE_TRIES):
         before = await subscription_of(request, api)
         after = changed(before, body, catalogue, _rules(request, api), now=api.clock.wall_ms())
-        if await api.storage.replace_subscription(after, lift_hold=body.active is True):
+        if await api.storage.replace_subscription(after, lift_hold=is_switched and after.active):
             break
     else:
         raise Unavailable("The subscription kept changing under this request. Nothing was changed by it; try again.")
-    if body.active is False:
-        await _nothing_starts(after.id, api)
-    elif body.active is not UNSET:
+    if is_switched and after.active:
         api.wake()
+    elif is_switched:
+        await _nothing_starts(after.id, api)
     return json_response(shown(after, catalogue, api.settings))
 
 
