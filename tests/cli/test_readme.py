@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import socket
@@ -12,6 +13,8 @@ from processes import PROGRAM, Workplace
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+UNNESTED = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+"""These tests may be run by make itself."""
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -89,7 +92,9 @@ def test_every_guarantee_of_the_readme_names_a_test_that_exists() -> None:
 
 def test_make_lists_every_target_by_default() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, env=UNNESTED, capture_output=True, text=True, check=True
+    ).stdout
     targets = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
 
     assert {line.split()[1] for line in listed.splitlines()} == targets
@@ -104,7 +109,7 @@ def test_missing_venv_module_gets_one_line_that_says_what_to_install(tmp_path: P
     bare.write_text(f'#!/bin/sh\ncase "$2" in *venv*) exit 1;; esac\nexec {sys.executable} "$@"\n', encoding="utf-8")
     bare.chmod(0o755)
     ended = subprocess.run(
-        ["make", "test", f"PYTHON={bare}"], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["make", "test", f"PYTHON={bare}"], cwd=tmp_path, env=UNNESTED, capture_output=True, text=True, check=False
     )
 
     assert ended.returncode == 2
