@@ -2,13 +2,14 @@
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.clock import DRIFT_SHARE_MAX, SystemClock, rfc3339
+from hookline.clock import DRIFT_SHARE_MAX, SystemClock, milliseconds, rfc3339
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
@@ -21,8 +22,13 @@ class Machine:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.wall_ms = START_MS
         self.boot_ms = 5_000
-        patch.setattr(time, "time_ns", lambda: self.wall_ms * 1_000_000)
-        patch.setattr(time, "clock_gettime_ns", lambda _: self.boot_ms * 1_000_000)
+        self.between: Callable[[], None] = lambda: None
+        patch.setattr(time, "time_ns", self._wall_ns)
+        patch.setattr(time, "clock_gettime_ns", lambda which: {time.CLOCK_BOOTTIME: self.boot_ms * 1_000_000}[which])
+
+    def _wall_ns(self) -> int:
+        self.between()
+        return self.wall_ms * 1_000_000
 
     def pass_ms(self, span: int) -> None:
         self.wall_ms += span
@@ -84,19 +90,20 @@ def test_the_schedule_never_goes_back_and_never_runs_ahead(steps: list[tuple[int
             before = now
 
 
-def test_threads_that_read_at_once_count_no_span_twice() -> None:
+def test_threads_that_read_at_once_count_no_span_twice(machine: Machine) -> None:
     clock = SystemClock()
+    second = threading.Thread(target=clock.schedule_ms)
 
-    def read() -> None:
-        for _ in range(2_000):
-            clock.schedule_ms()
+    def let_another_in() -> None:
+        machine.between = lambda: None
+        second.start()
+        second.join(timeout=0.05)  # it ends at once where nothing keeps it out, and only after us where it is kept out
 
-    threads = [threading.Thread(target=read) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert abs(clock.schedule_ms() - clock.wall_ms()) <= 5
+    machine.pass_ms(1_000)
+    machine.between = let_another_in
+    clock.schedule_ms()
+    second.join()
+    assert clock.schedule_ms() == START_MS + 1_000
 
 
 def test_the_machine_s_own_clocks_are_read() -> None:
@@ -126,3 +133,21 @@ def test_an_instant_reads_back_as_itself(instant_ms: int) -> None:
     read = datetime.fromisoformat(rfc3339(instant_ms))
     assert (read - EPOCH) // timedelta(milliseconds=1) == instant_ms
     assert read <= LAST
+
+
+@given(st.integers(0, 253_402_300_799_999), st.integers(-14 * 60, 14 * 60))
+def test_what_is_shown_is_understood_in_any_zone(instant_ms: int, minutes: int) -> None:
+    zone = timezone(timedelta(minutes=minutes))
+    moment = datetime.fromisoformat(rfc3339(instant_ms))
+    assert milliseconds(moment) == instant_ms
+    if EPOCH + timedelta(days=1) < moment < LAST - timedelta(days=1):
+        assert milliseconds(moment.astimezone(zone)) == instant_ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1969-12-31T23:59:59.999Z", "1970-01-01T00:59:59+01:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"],
+)
+def test_instants_outside_1970_to_9999_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="1970 to 9999"):
+        milliseconds(datetime.fromisoformat(text))

@@ -149,6 +149,7 @@ BAD = [
     ("RETRY_DELAYS_SECONDS", "10,-1"),
     ("RETRY_DELAYS_SECONDS", "1.5"),
     ("RETRY_DELAYS_SECONDS", "²"),
+    ("RETRY_DELAYS_SECONDS", "٣"),
     ("RETRY_DELAYS_SECONDS", "standard"),
     ("RETRY_DELAYS_SECONDS", ",".join(["1"] * 21)),
     ("TIMEOUT_SECONDS_MAX", "0"),
