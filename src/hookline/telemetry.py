@@ -55,9 +55,13 @@ class Telemetry:
             registry=registry,
         )
         self._requests_of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._events = Counter("hookline_events_published_total", "Events made durable.", registry=registry)
+        self._events = Counter(
+            "hookline_events_published_total",
+            "Events answered as durable, repeated publishes included.",
+            registry=registry,
+        )
         self._deliveries = Counter(
-            "hookline_deliveries_created_total", "Deliveries made durable with their events.", registry=registry
+            "hookline_deliveries_created_total", "Deliveries of the events answered as durable.", registry=registry
         )
         attempts = Counter("hookline_attempts_total", "Attempts ended, by outcome.", ["outcome"], registry=registry)
         attempt_seconds = Histogram(
@@ -134,7 +138,7 @@ class Telemetry:
         return pair
 
     def published(self, *, events: int, deliveries: int) -> None:
-        """Note events that are on disk with their deliveries; a repeated publish is none."""
+        """Note events answered as durable, with their deliveries; a repeated publish, answered as at first, counts again."""
         self._events.inc(events)
         self._deliveries.inc(deliveries)
 
