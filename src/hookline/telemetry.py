@@ -138,7 +138,7 @@ class Telemetry:
         return pair
 
     def published(self, *, events: int, deliveries: int) -> None:
-        """Note events answered as durable, with their deliveries; a repeated publish, answered as at first, counts again."""
+        """Note events answered as durable, and their deliveries; a publish that is repeated counts again."""
         self._events.inc(events)
         self._deliveries.inc(deliveries)
 
