@@ -62,7 +62,7 @@ class Started(Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     """Open the database itself, for a tool; SQLite refuses while a server runs on it."""
-    storage = _storage(settings, SystemClock())
+    storage = _storage(settings, SystemClock(), telemetry=None)
     await storage.open()
     try:
         yield storage
@@ -107,7 +107,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
     rules = rules_of(settings, port=port)
     await migrate(settings)
     async with AsyncExitStack() as stack:
-        storage = _storage(settings, clock)
+        storage = _storage(settings, clock, telemetry)
         await storage.open()
         stack.push_async_callback(storage.close)
         leaving = serving.Leaving()
@@ -203,11 +203,11 @@ def _engine(
     )
 
 
-def _storage(settings: Settings, clock: Clock) -> Storage:
+def _storage(settings: Settings, clock: Clock, telemetry: Telemetry | None) -> Storage:
     if settings.database_url.startswith(SQLITE):
         from hookline.storage.sqlite import SqliteStorage  # noqa: PLC0415 - a process knows one engine
 
-        return SqliteStorage(_file_of(settings), clock=clock)
+        return SqliteStorage(_file_of(settings), clock=clock, telemetry=telemetry)
     from hookline.storage.postgres import PostgresStorage  # noqa: PLC0415
 
     return PostgresStorage(settings.database_url)
