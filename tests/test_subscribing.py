@@ -193,6 +193,7 @@ def test_a_policy_is_kept_as_given_until_null_restores_its_default(
         ("contentType", "text/plain"),
         ("headers", {f"X-{number}": "a" for number in range(17)}),
         ("headers", {"X-A": "1", "x-a": "2"}),
+        ("headers", {"x-a": "1", "X-A": "2"}),
         ("headers", {"Authorization": "Bearer a"}),
         ("headers", {"": "a"}),
         ("headers", {"X A": "a"}),

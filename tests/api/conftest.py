@@ -27,3 +27,13 @@ def healed(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def world(server: Server) -> World:
     return World.build(server.call)
+
+
+@pytest.fixture
+def woken(server: Server) -> Iterator[list[None]]:
+    """Hold one entry for each hint that the engine was given."""
+    hints: list[None] = []
+    before = server.api.wake
+    object.__setattr__(server.api, "wake", lambda: hints.append(None))
+    yield hints
+    object.__setattr__(server.api, "wake", before)

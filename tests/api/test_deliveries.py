@@ -223,6 +223,7 @@ def test_the_log_is_narrowed_by_each_filter_and_by_all(log: Log) -> None:
     assert log.events("?status=succeeded") == [paid]
     assert log.events("?status=failed") == [redirected, lost, failed]
     assert log.events("?eventType=orderPaid") == [paid], "the name that this subscription sees"
+    assert log.page("?eventType=orderPaid")["content"][0]["eventType"] == "orderPaid"
     assert log.events("?eventType=order.paid") == []
     assert log.events(f"?from={middle}") == [redirected, paid, lost]
     assert log.events(f"?from={middle}&to={end}") == [paid, lost]

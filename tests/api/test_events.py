@@ -60,6 +60,13 @@ def test_an_event_for_nobody_is_accepted(server: Server, world: World, subscribe
     assert post(server, world, b"{}").json["deliveries"] == 0
 
 
+def test_publishing_wakes_the_engine(server: Server, world: World, woken: list[None]) -> None:
+    post(server, world, b"[]")
+    assert not woken
+    post(server, world, b"{}")
+    assert woken
+
+
 def test_a_publisher_publishes_and_nothing_else(server: Server, world: World) -> None:
     publisher = world.tokens["publisher"]
     assert post(server, world, b"{}", token=publisher).status == 202

@@ -1,6 +1,6 @@
 """Subscriptions over HTTP: the member's own API to the letter, and what starts no more after it was ended."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -49,16 +49,6 @@ def member(server: Server, world: World) -> Call:
     for each in call("GET", "/v1/webhooks?payloadVersion=ANY").json:
         call("DELETE", f"/v1/webhooks/{each['id']}")
     return call
-
-
-@pytest.fixture
-def woken(server: Server) -> Iterator[list[None]]:
-    """Hold one entry for each hint that the engine was given."""
-    hints: list[None] = []
-    before = server.api.wake
-    object.__setattr__(server.api, "wake", lambda: hints.append(None))
-    yield hints
-    object.__setattr__(server.api, "wake", before)
 
 
 def _create(call: Call, **members: Any) -> Any:
