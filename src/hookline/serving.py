@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hookline.engine import Engine
 from hookline.errors import StartRefused
@@ -32,6 +33,41 @@ class Leaving:
 
     def __init__(self) -> None:
         self.is_draining = False
+
+
+class _OneWrite:
+    """A transport that sends a response head together with what follows it: one system call and one packet for two.
+
+    uvicorn writes a head as soon as it has it and the body right after; everything else passes through.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and data[9:10] != b"1":
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._head is not None:
+            self.write(b"")
+        self._transport.close()
+
+
+class _Http(HttpToolsProtocol):
+    """uvicorn's HTTP on httptools, writing each response at once."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_OneWrite(transport))  # type: ignore[arg-type]
 
 
 class _Server(uvicorn.Server):
@@ -57,7 +93,7 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=_Http,
             ws="none",
             lifespan="off",
             log_config=None,

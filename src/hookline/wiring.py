@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from hashlib import sha256
 from hmac import digest
 from pathlib import Path
-from random import SystemRandom
+from random import Random
 from typing import Final
 
 import uvloop
@@ -94,11 +94,12 @@ def serve(settings: Settings, announce: Callable[[Started], None]) -> int:
 
 
 async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int:
-    logs.configure(sys.stderr, is_development=settings.is_development)
+    lines = logs.buffered(sys.stderr.fileno())
+    logs.configure(lines, is_development=settings.is_development)
     settings = _with_development_key(settings)
     settings = _within_descriptors(settings)
     clock = SystemClock()
-    telemetry = Telemetry(clock=clock, is_development=settings.is_development, stream=sys.stderr)
+    telemetry = Telemetry(clock=clock, is_development=settings.is_development, stream=lines)
     keyring = Keyring(settings.secret_keys)
     listener = serving.listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -107,6 +108,8 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
     rules = rules_of(settings, port=port)
     await migrate(settings)
     async with AsyncExitStack() as stack:
+        stack.callback(lines.flush)
+        stack.callback(asyncio.create_task(logs.keep_flushing(lines)).cancel)
         storage = _storage(settings, clock, telemetry)
         await storage.open()
         stack.push_async_callback(storage.close)
@@ -193,7 +196,7 @@ def _engine(
             timeout_seconds_max=settings.timeout_seconds_max,
         ),
         clock=clock,
-        random=SystemRandom(),
+        random=Random(),
         limits=Limits(
             max_in_flight=settings.max_in_flight,
             host_max_in_flight=settings.host_max_in_flight,

@@ -7,6 +7,7 @@ then its handler. What a handler raises becomes a problem here and nowhere else.
 import logging
 import re
 from collections.abc import Iterable
+from itertools import count
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
@@ -32,8 +33,9 @@ from hookline.model import Role
 
 log = logging.getLogger("hookline.api")
 
-REQUEST_ID_BYTES: Final = 8
-"""Of the random id that joins an answer to its line in our log; an id that the caller sends is not taken over."""
+PROCESS_ID_BYTES: Final = 4
+"""Of the random part that a process's request ids share; a number follows. They join an answer to its line in our log;
+an id that the caller sends is not taken over."""
 ALWAYS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 """On every answer: nearly all are one company's own business, and none is a page."""
 
@@ -105,6 +107,8 @@ class _App:
     def __init__(self, api: Api, routes: Iterable[Route]) -> None:
         self._api = api
         self._static, self._patterns = _compile(routes)
+        self._process_id = api.random_bytes(PROCESS_ID_BYTES).hex()
+        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -112,7 +116,7 @@ class _App:
                 f"expected an HTTP request, found {scope['type']}: serve without lifespan and websockets"
             )
         started_at = self._api.clock.monotonic_seconds()
-        request_id = self._api.random_bytes(REQUEST_ID_BYTES).hex()
+        request_id = f"{self._process_id}{next(self._numbers):08x}"
         try:
             response = await self._answer(scope, receive)
         except HooklineError as error:

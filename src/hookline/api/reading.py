@@ -8,7 +8,7 @@ import asyncio
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
 
 import msgspec
 from starlette.requests import Request
@@ -38,6 +38,7 @@ Body = TypeVar("Body")
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """An instant of a body: RFC 3339 with any offset; `milliseconds` makes it ours."""
 
+_TOO_SLOW: Final = "the body came too slowly"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 _WHERE: Final = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<field>.*)`$", re.DOTALL)
@@ -185,11 +186,19 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     JSON), `TooLarge` over `bytes_max`, `RequestTimeout` where it takes longer.
     """
     expects_continue = _check_headers(request, bytes_max)
+    # What `asyncio.timeout` does, for 2 µs instead of 6: this is the path of every publish.
+    loop = asyncio.get_running_loop()
+    task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
+    timer = loop.call_later(BODY_SECONDS_MAX, task.cancel, _TOO_SLOW)
     try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await _read(request, bytes_max, bytes_max if expects_continue else DISCARD_BYTES_MAX)
-    except TimeoutError:
+        return await _read(request, bytes_max, bytes_max if expects_continue else DISCARD_BYTES_MAX)
+    except asyncio.CancelledError as error:
+        if error.args != (_TOO_SLOW,):
+            raise
+        task.uncancel()
         raise RequestTimeout(f"The body did not arrive within {BODY_SECONDS_MAX:.0f} s.") from None
+    finally:
+        timer.cancel()
 
 
 async def _read(request: Request, bytes_max: int, discard_max: int) -> bytes:
