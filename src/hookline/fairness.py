@@ -67,6 +67,11 @@ def share(lanes: Sequence[Lane], flight: Flight, rows_max: int) -> dict[int, int
     return granted
 
 
+def is_any_short(lanes: Iterable[Lane], granted: Mapping[int, int]) -> bool:
+    """Tell whether a cap kept any lane from slots that it has free: what another left unused could go to it."""
+    return any(lane.in_flight + granted.get(lane.subscription_id, 0) < lane.slots for lane in lanes)
+
+
 def slots_after(slots: int, slots_max: int, in_flight: int, answers: int, timeouts: int) -> int:
     """Return a lane's slots after `answers` and `timeouts` came back while `in_flight` attempts were out.
 

@@ -1,6 +1,7 @@
 """A claim is fair and quick however much waits."""
 
 import time
+from collections import Counter
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -130,6 +131,27 @@ def test_a_company_with_hundreds_of_due_lanes_crowds_nobody_out(tmp_path: Path) 
             assert {one.company_id for one in claimed.deliveries} == set(range(101, 121))
 
     run(scenario)
+
+
+def test_slots_that_one_lane_could_not_use_go_to_another_at_once(tmp_path: Path) -> None:
+    async def scenario(few: int, many: int) -> None:
+        async with inline_storage(tmp_path / f"{few}.db") as storage:
+            await populate(storage, companies=1, subscriptions=2)
+            await storage.publish(await publication(storage, "evt_1", [few]))
+            for number in range(2, 4):
+                await storage.publish(await publication(storage, f"evt_{number}", [many]))
+            taken: list[Claimed] = []
+            more = True
+            while more:
+                counts = Counter(one.subscription_id for one in taken)
+                flight = replace(empty_flight(), capacity=3, total=len(taken), by_subscription=counts)
+                claimed = await claim(storage, flight=flight)
+                taken += claimed.deliveries
+                more = claimed.more
+            assert len(taken) == 3, "whichever lane was asked first"
+
+    run(lambda: scenario(1001, 1002))
+    run(lambda: scenario(1002, 1001))
 
 
 def test_bodies_are_cut_at_the_limit_but_one_always_goes(tmp_path: Path) -> None:

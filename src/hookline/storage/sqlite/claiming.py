@@ -130,6 +130,7 @@ def _claim(transaction: Transaction, request: ClaimRequest) -> Claim:
         parked=losses.parked,
         next_due_ms=None if next_due is None else max(0, next_due - transaction.now),
         more=taken.was_cut
+        or (len(taken.rows) < sum(granted.values()) and fairness.is_any_short(due, granted))
         or sum(granted.values()) >= request.rows_max
         or losses.lost == LOSSES_MAX
         or (len(due) == LANES_MAX and bool(stirred)),
