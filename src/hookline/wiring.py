@@ -1,38 +1,29 @@
 """The only file that constructs objects: settings in, a running process or an open database out."""
 
 import asyncio
-import base64
-import gc
-import json
-import os
-import resource
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from hashlib import sha256
-from hmac import digest
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Final
 
 import uvloop
 from msgspec import Struct, structs
 
-from hookline import logs, serving
+from hookline import local_files, logs, machine, serving
 from hookline.api.app import create_app
 from hookline.api.auth import Authenticator
 from hookline.api.context import Api
 from hookline.api.readiness import Readiness
 from hookline.clock import Clock, SystemClock
-from hookline.config import SECRET_KEY_BYTES, Settings
+from hookline.config import Settings
 from hookline.dispatch import Targets
 from hookline.egress.resolver import DnsResolver
 from hookline.egress.sender import Sender
 from hookline.egress.tls import client_context
 from hookline.egress.url import UrlRules, rules_of
 from hookline.engine import Engine, Limits
-from hookline.errors import StartRefused
 from hookline.model import Role
 from hookline.publishing import Publisher
 from hookline.sealing import Keyring
@@ -40,10 +31,6 @@ from hookline.storage.migrate import migrations
 from hookline.storage.protocol import Storage
 from hookline.telemetry import Telemetry
 from hookline.tokens import new_token
-
-SQLITE: Final = "sqlite:///"
-DESCRIPTORS_KEPT: Final = 512
-"""For the API's connections, the database and the log: what attempts in flight may not use up."""
 
 
 class Started(Struct, frozen=True, kw_only=True):
@@ -73,10 +60,10 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
 async def migrate(settings: Settings) -> int:
     """Bring the database to this program's schema (or, with `HOOKLINE_MIGRATE=check`, only verify it); return it."""
     is_check = settings.migrate == "check"
-    if settings.database_url.startswith(SQLITE):
+    if local_files.is_local(settings):
         from hookline.storage.sqlite import schema  # noqa: PLC0415 - a process knows one engine
 
-        await asyncio.to_thread(schema.migrate, _file_of(settings), check=is_check)
+        await asyncio.to_thread(schema.migrate, local_files.database_of(settings), check=is_check)
         return len(migrations("sqlite"))
     from hookline.storage.postgres import schema as postgres_schema  # noqa: PLC0415
 
@@ -96,8 +83,8 @@ def serve(settings: Settings, announce: Callable[[Started], None]) -> int:
 async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int:
     lines = logs.buffered(sys.stderr.fileno())
     logs.configure(lines, is_development=settings.is_development)
-    settings = _with_development_key(settings)
-    settings = _within_descriptors(settings)
+    settings = local_files.with_key(settings)
+    settings = machine.within_descriptors(settings)
     clock = SystemClock()
     telemetry = Telemetry(clock=clock, is_development=settings.is_development, stream=lines)
     keyring = Keyring(settings.secret_keys)
@@ -114,9 +101,9 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         await storage.open()
         stack.push_async_callback(storage.close)
         leaving = serving.Leaving()
-        random_bytes = _Randomness()
+        random_bytes = machine.Randomness()
         local_token = new_token(Role.OPERATOR, secrets.token_bytes)
-        development_token = _development_token(settings)
+        development_token = local_files.operator_token(settings)
         engine = None
         if "engine" in settings.roles:
             sender = Sender(
@@ -159,13 +146,13 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 wake=engine.wake if engine else lambda: None,
             )
         )
-        stack.enter_context(_local_note(settings, url, local_token))
+        stack.enter_context(local_files.note(settings, url, local_token))
         started = Started(
             url=url,
             database=_shown_database(settings),
             operator_token=(settings.operator_token or development_token) if settings.is_development else None,
         )
-        _tame_collector()
+        machine.tame_collector()
         return await serving.serve(
             app,
             listener=listener,
@@ -208,122 +195,19 @@ def _engine(
 
 
 def _storage(settings: Settings, clock: Clock, telemetry: Telemetry | None) -> Storage:
-    if settings.database_url.startswith(SQLITE):
+    if local_files.is_local(settings):
         from hookline.storage.sqlite import SqliteStorage  # noqa: PLC0415 - a process knows one engine
 
-        return SqliteStorage(_file_of(settings), clock=clock, telemetry=telemetry)
+        return SqliteStorage(local_files.database_of(settings), clock=clock, telemetry=telemetry)
     from hookline.storage.postgres import PostgresStorage  # noqa: PLC0415
 
     return PostgresStorage(settings.database_url)
 
 
-def _file_of(settings: Settings) -> str:
-    return settings.database_url.removeprefix(SQLITE)
-
-
 def _shown_database(settings: Settings) -> str:
-    if settings.database_url.startswith(SQLITE):
-        return str(Path(_file_of(settings)).absolute())
+    if local_files.is_local(settings):
+        return str(Path(local_files.database_of(settings)).absolute())
     return settings.database_url.rpartition("@")[2]
-
-
-# --- what development makes by itself --------------------------------------------------------------------------------
-
-
-def _with_development_key(settings: Settings) -> Settings:
-    """In development, read the key beside the database, or make it: what was sealed stays readable after a restart."""
-    if settings.secret_keys or not settings.is_development:
-        return settings
-    path = Path(f"{_file_of(settings)}.key" if settings.database_url.startswith(SQLITE) else "hookline.key")
-    if not path.exists():
-        _write_private(path, base64.b64encode(secrets.token_bytes(SECRET_KEY_BYTES)).decode() + "\n")
-    try:
-        key = base64.b64decode(path.read_text(encoding="ascii").strip(), validate=True)
-    except ValueError:
-        key = b""
-    if len(key) != SECRET_KEY_BYTES:
-        raise StartRefused(
-            f"{path} does not hold a key of {SECRET_KEY_BYTES} bytes in base64. Restore it: without it the secrets in "
-            "the database cannot be read. If there is nothing to keep, remove it together with the database."
-        )
-    return structs.replace(settings, secret_keys=(key,))
-
-
-def _development_token(settings: Settings) -> str | None:
-    """Derive the operator token that development prints at each start: the same while the key stays."""
-    if not settings.is_development or settings.operator_token:
-        return None
-    return new_token(Role.OPERATOR, lambda size: digest(settings.secret_keys[0], b"operator token", sha256)[:size])
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; raise `StartRefused` where that cannot be done."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    except OSError as error:
-        raise StartRefused(
-            f"Cannot write {path}: {error.strerror}. "
-            "The directory of the database must exist and be writable; HOOKLINE_DATABASE_URL names it."
-        ) from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(text)
-
-
-@contextmanager
-def _local_note(settings: Settings, url: str, token: str) -> Iterator[None]:
-    """Leave a note beside the SQLite file while the server runs, so that commands find it and may talk to it."""
-    if not settings.database_url.startswith(SQLITE):
-        yield
-        return
-    path = Path(f"{_file_of(settings)}.local")
-    _write_private(path, json.dumps({"url": url, "token": token}) + "\n")
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-class _Randomness:
-    """The kernel's random bytes, fetched thousands at a time: a call costs 5 µs, and an event's id takes ten bytes."""
-
-    FETCHED = 4_096
-
-    def __init__(self) -> None:
-        self._bytes = b""
-        self._used = 0
-
-    def __call__(self, size: int) -> bytes:
-        if self._used + size > len(self._bytes):
-            self._bytes, self._used = secrets.token_bytes(max(self.FETCHED, size)), 0
-        taken = self._bytes[self._used : self._used + size]
-        self._used += size
-        return taken
-
-
-# --- what the machine allows -----------------------------------------------------------------------------------------
-
-
-def _within_descriptors(settings: Settings) -> Settings:
-    """Raise the descriptor limit to what attempts in flight need, or lower them to what it allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.max_in_flight + DESCRIPTORS_KEPT
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft >= wanted:
-        return settings
-    return structs.replace(settings, max_in_flight=max(1, soft - DESCRIPTORS_KEPT))
-
-
-def _tame_collector() -> None:
-    """Let the cyclic collector skip what lives as long as the process, and look less often at the rest.
-
-    Values on the hot path form no cycles; at the default threshold the collector took 4 % of a busy process.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------
