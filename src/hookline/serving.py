@@ -57,9 +57,13 @@ class _OneWrite:
         else:
             self._transport.write(data)
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        """Send a head that nothing follows, as in an answer to HEAD."""
         if self._head is not None:
             self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
         self._transport.close()
 
 
@@ -67,7 +71,12 @@ class _Http(HttpToolsProtocol):
     """uvicorn's HTTP on httptools, writing each response at once."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_OneWrite(transport))  # type: ignore[arg-type]
+        self._one_write = _OneWrite(transport)
+        super().connection_made(self._one_write)  # type: ignore[arg-type]
+
+    def on_response_complete(self) -> None:
+        self._one_write.flush()
+        super().on_response_complete()
 
 
 class _Server(uvicorn.Server):
