@@ -405,6 +405,39 @@ def test_a_changed_catalogue_is_matched_again(run: Run) -> None:
     run(scenario)
 
 
+def test_a_type_made_behind_the_cache_is_known(run: Run) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.subscribe()
+        await bench.publish()
+        await bench.storage.put_event_type(EventType(name="order.paid", v1_name="order.paid", v2_name=None))
+        result = await bench.publish(eventType="order.paid")
+        assert result.events[0].deliveries == 1
+
+    run(scenario)
+
+
+def test_data_is_judged_by_the_type_as_it_is_now(run: Run) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.publish()
+        await bench.storage.put_event_type(EventType(name="note.created", v1_name=None, v2_name=None))
+        assert isinstance(await bench.publish(data={"timestamp": 1}), Published)
+
+    run(scenario)
+
+
+def test_deliveries_are_counted_by_the_subscriptions_of_now(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(bench: Bench) -> None:
+        first = await bench.subscribe()
+        await bench.publish()
+        await bench.subscribe()
+        await bench.publish()
+        monkeypatch.setattr(publishing, "DELIVERIES_MAX", 1)
+        await bench.storage.delete_subscription(first)
+        assert (await bench.publish()).events[0].deliveries == 1
+
+    run(scenario)
+
+
 def test_a_company_deleted_behind_the_cache_is_unknown(run: Run) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.publish()
@@ -508,6 +541,26 @@ def test_a_known_event_is_answered_after_its_company_changed(run: Run) -> None:
         await bench.subscribe()
         assert await bench.publish(id="a") == first
         assert first.events[0].deliveries == 1
+
+    run(scenario)
+
+
+def test_a_repetition_is_answered_after_its_type_and_company_went(run: Run) -> None:
+    async def scenario(bench: Bench) -> None:
+        key = publishing.key_of("k", "/v1/events", b"one")
+        by_key = await bench.publisher.publish(event(), key)
+        by_id = await bench.publish(id="a")
+        await bench.storage.delete_event_type("note.created")
+        await bench.storage.delete_company(ACME, cascade=True)
+        for publisher in (bench.publisher, publisher_on(bench.storage)):
+            assert await publisher.publish(event(), key) == by_key
+            assert await publisher.publish(event(id="a"), None) == by_id
+            assert await publisher.publish(event(id="a", data={}), None) == IdConflict(index=0)
+            with pytest.raises(Invalid):
+                await publisher.publish(event(id="b"), None)
+            with pytest.raises(Invalid):
+                await publisher.publish_batch([event(id="a"), event(id="b")], None)
+        assert len(await bench.storage.events(EventQuery(limit=10))) == 2
 
     run(scenario)
 

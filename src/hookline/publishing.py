@@ -47,6 +47,8 @@ again as they are needed."""
 MATCHING_TRIES: Final = 5
 """A subscription that changes between matching and commit costs one more; five in a row are a fault."""
 KEY_LIVES_MS: Final = 72 * 3_600_000
+NO_REVISION: Final = -1
+"""What no catalogue is of."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -167,23 +169,51 @@ class Publisher:
     async def _publish(
         self, drafts: Sequence[_Draft], key: IdempotencyKey | None
     ) -> Published | KeyConflict | IdConflict:
+        is_judged_afresh = False
         for _ in range(MATCHING_TRIES):
-            catalogue = self._catalogue or await self._load_catalogue()
-            types = [_type_of(draft, catalogue) for draft in drafts]
-            await self._load_companies(drafts)
-            events = tuple([self._event(draft, type_, catalogue) for draft, type_ in zip(drafts, types, strict=True)])
-            if (count := sum([len(event.deliveries) for event in events])) > DELIVERIES_MAX:
-                raise Invalid(
-                    f"This would make {count:,} deliveries, and one request makes at most {DELIVERIES_MAX:,}. "
-                    "Publish it in parts."
+            try:
+                publication = await self._publication(drafts, key)
+            except Invalid as refusal:
+                if is_judged_afresh:
+                    return await self._first_answer(drafts, key, refusal)
+                is_judged_afresh = True
+                self._forget(
+                    Stale(catalogue=True, company_ids=tuple({id_ for draft in drafts for id_ in draft.entries}))
                 )
-            result = await self._storage.publish(
-                Publication(events=events, catalogue_revision=catalogue.revision, key=key)
-            )
+                continue
+            result = await self._storage.publish(publication)
             if not isinstance(result, Stale):
                 return result
             self._forget(result)
         raise Unavailable("Subscriptions changed too quickly to match the event. Nothing was stored; try again.")
+
+    async def _publication(self, drafts: Sequence[_Draft], key: IdempotencyKey | None) -> Publication:
+        """Match by what is at hand; a refusal may be of yesterday, as nothing compares revisions for it."""
+        catalogue = self._catalogue or await self._load_catalogue()
+        types = [_type_of(draft, catalogue) for draft in drafts]
+        await self._load_companies(drafts)
+        events = tuple([self._event(draft, type_, catalogue) for draft, type_ in zip(drafts, types, strict=True)])
+        if (count := sum([len(event.deliveries) for event in events])) > DELIVERIES_MAX:
+            raise Invalid(
+                f"This would make {count:,} deliveries, and one request makes at most {DELIVERIES_MAX:,}. "
+                "Publish it in parts."
+            )
+        return Publication(events=events, catalogue_revision=catalogue.revision, key=key)
+
+    async def _first_answer(
+        self, drafts: Sequence[_Draft], key: IdempotencyKey | None, refusal: Invalid
+    ) -> Published | KeyConflict | IdConflict:
+        """Answer a repetition of what was accepted before catalogue or companies changed; raise `refusal` for a first.
+
+        Asks with a revision that no catalogue has, so that nothing new can be stored.
+        """
+        if key is None and not any(draft.fingerprint for draft in drafts):
+            raise refusal
+        events = tuple([_known_by_id(draft) for draft in drafts])
+        result = await self._storage.publish(Publication(events=events, catalogue_revision=NO_REVISION, key=key))
+        if isinstance(result, Stale):
+            raise refusal
+        return result
 
     async def _load_catalogue(self) -> Catalogue:
         self._catalogue = await self._storage.catalogue()
@@ -311,6 +341,19 @@ def _fingerprint(event_type: str, data: bytes, occurred_at: int | None, entries:
     """Hash what makes two events the same: type, data, time and recipients, in whatever order those were listed."""
     recipients = sorted((company_id, msgspec.json.encode(said)) for company_id, said in entries.items())
     return sha256(msgspec.json.encode((event_type, occurred_at, recipients)) + data).digest()
+
+
+def _known_by_id(draft: _Draft) -> NewEvent:
+    """Return the event without what the catalogue and the companies would add: enough to find it, never to store it."""
+    return NewEvent(
+        id=draft.id,
+        event_type=draft.event_type,
+        data=draft.data,
+        occurred_at=draft.occurred_at,
+        fingerprint=draft.fingerprint,
+        recipients=(),
+        deliveries=(),
+    )
 
 
 def _repeated_ids(requests: Sequence[EventRequest]) -> list[FieldError]:
