@@ -28,7 +28,7 @@ check: $(READY) ## check format, lint, types and generated pages
 	$(BIN)/python docs/lifecycle.py --check
 
 bench: $(READY) ## measure the path from publish to arrival
-	$(BIN)/python bench/path.py
+	$(BIN)/python bench/end_to_end.py
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .
