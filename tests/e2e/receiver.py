@@ -70,6 +70,7 @@ class Receiver:
         self._by_path: defaultdict[str, list[Arrival]] = defaultdict(list)
         self._by_event: defaultdict[str, list[Arrival]] = defaultdict(list)
         self._replies: dict[str, list[Reply]] = {}
+        self._judges: dict[str, Callable[[Arrival], Reply]] = {}
         self.connections: set[_Connection] = set()
         self._changed = threading.Condition()
         self._hanging: list[_Connection] = []
@@ -98,9 +99,18 @@ class Receiver:
         """Answer the requests for a path, or of an event id, with these in turn, and with the last from then on."""
         self._replies[key] = list(replies)
 
+    def judge(self, path: str, reply: Callable[["Arrival"], Reply]) -> None:
+        """Answer each request for a path as the function says; it runs in the receiver's thread."""
+        self._judges[path] = reply
+
     def release(self) -> None:
         """Answer 200 to all that hangs now."""
         self._loop.call_soon_threadsafe(self._answer_hanging)
+
+    @property
+    def hanging(self) -> int:
+        """Return how many requests wait for an answer over connections that are still open."""
+        return sum(connection.is_open for connection in self._hanging)
 
     # what came
 
@@ -121,6 +131,10 @@ class Receiver:
                 f"did not arrive in {patience_seconds:g} s: {what}; {len(self.arrivals)} requests did"
             )
             return self.arrivals.copy()
+
+    def wait_for_total(self, count: int) -> None:
+        """Wait until at least `count` requests have come in all."""
+        self.wait(lambda arrivals: len(arrivals) >= count, f"{count} requests in all")
 
     def wait_at(self, path: str, count: int, patience_seconds: float = PATIENCE_SECONDS) -> list[Arrival]:
         """Wait until at least `count` requests have come to a path; return them."""
@@ -167,6 +181,9 @@ class Receiver:
             self._changed.notify_all()
 
     def _reply(self, arrival: Arrival) -> Reply:
+        judge = self._judges.get(arrival.path)
+        if judge:
+            return judge(arrival)
         replies = self._replies.get(arrival.headers.get("webhook-id", "")) or self._replies.get(arrival.path)
         if not replies:
             return OK
@@ -205,6 +222,10 @@ class _Connection(asyncio.Protocol):
                 return
             self._buffer = rest[length:]
             self._receiver.take(self, head, rest[:length])
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
 
     def send(self, reply: Reply) -> None:
         """Write a response, unless the connection has gone."""
