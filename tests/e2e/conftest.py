@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+
 from postgres_server import running_server
 
 from .harness import Client, Server
