@@ -440,6 +440,30 @@ def test_a_delivery_says_why_it_waits(server: Server, world: World, subscribe: C
     assert shown() == {"state": "held", "reason": f"held since {since}: the subscription is inactive (paused)"}
 
 
+def test_a_retry_after_shows_in_all_that_it_holds_up(
+    server: Server, world: World, subscribe: Callable[..., int]
+) -> None:
+    subscription = subscribe()
+    first = publish(server, world.company)
+    (claimed,) = claim(server)
+    settle(server, claimed, status=429, retry_ms=10_000, hold_ms=60_000)
+    second = publish(server, world.company)
+    asked = rfc3339(server.clock.now_ms + 60_000)
+
+    def shown(event: str) -> tuple[str, str]:
+        (delivery,) = server.call("GET", f"/v1/events/{event}", token=world.tokens["member"]).json["deliveries"]
+        return delivery["reason"], delivery["dueAt"]
+
+    (row,) = server.call("GET", f"/v1/webhooks/{subscription}/deliveries").json["content"]
+    assert row["nextAttemptAt"] == asked
+    assert shown(first) == (f"waiting: retry at {asked}", asked)
+    assert shown(second) == (f"waiting: not before {asked}", asked)
+    retry_at, accepted_at = rfc3339(server.clock.now_ms + 10_000), rfc3339(server.clock.now_ms)
+    server.call("PATCH", f"/v1/webhooks/{subscription}", {"active": True})
+    assert shown(first) == (f"waiting: retry at {retry_at}", retry_at)
+    assert shown(second) == ("waiting: its turn", accepted_at)
+
+
 def test_not_matched_is_told_as_things_stood_then(server: Server, world: World, subscribe: Callable[..., int]) -> None:
     matched = subscribe(eventTypes=["note.created"])
     by_type = subscribe(eventTypes=["collaboration-request.created"])

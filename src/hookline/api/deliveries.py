@@ -58,7 +58,7 @@ async def show(request: Request, api: Api) -> Response:
     body = _body(delivery)
     return json_response(
         {
-            **shown_delivery(delivery),
+            **shown_delivery(delivery, api.clock.schedule_ms()),
             "eventId": delivery.event_id,
             "eventType": delivery.type_name,
             "occurredAt": instant(delivery.occurred_at),
@@ -95,26 +95,28 @@ def _success(request: Request) -> bool | None:
 # --- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def shown_delivery(delivery: DeliveryView) -> dict[str, Any]:
+def shown_delivery(delivery: DeliveryView, now: int) -> dict[str, Any]:
     """Show a delivery without its attempts."""
     return {
         "id": delivery.id,
         "subscriptionId": delivery.subscription_id,
         "companyId": delivery.company_id,
         "state": delivery.state,
-        "reason": reason(delivery),
+        "reason": reason(delivery, now),
         "dueAt": instant(delivery.due_at),
         "settledAt": instant(delivery.settled_at),
     }
 
 
-def reason(delivery: DeliveryView) -> str | None:
+def reason(delivery: DeliveryView, now: int) -> str | None:
     """Say why a delivery waits or how it ended, None where there is nothing to add to its state."""
     match delivery.state:
         case DeliveryState.HELD:
             return f"held since {instant(delivery.held_since)}: the subscription is inactive ({delivery.reason})"
         case DeliveryState.PENDING if delivery.failures:
             return f"waiting: retry at {instant(delivery.due_at)}"
+        case DeliveryState.PENDING if delivery.due_at is not None and delivery.due_at > now:
+            return f"waiting: not before {instant(delivery.due_at)}"
         case DeliveryState.PENDING:
             return "waiting: its turn"
         case _:

@@ -126,13 +126,14 @@ async def show(request: Request, api: Api) -> Response:
     )
     if detail is None:
         raise no_such_id()
+    now = api.clock.schedule_ms()
     return json_response(
         {
             **_shown(detail.view),
             "data": _data(detail.view),
             "deliveries": [
                 {
-                    **shown_delivery(delivery),
+                    **shown_delivery(delivery, now),
                     "attempts": [shown_attempt(attempt) for attempt in delivery.attempts],
                 }
                 for delivery in detail.deliveries

@@ -283,6 +283,7 @@ class DeliveryView(Struct, frozen=True, kw_only=True):
     """Why it ended (`lifecycle.Reason`), or why its subscription is inactive where it is held."""
     held_since: int | None
     due_at: int | None
+    """Where pending: when its attempt may start, not before the end of its lane's hold."""
     attempt: int
     failures: int
     settled_at: int | None
@@ -414,7 +415,7 @@ class Storage(Protocol):
         False: the fence is not current, nothing was changed for it. Repeating a settlement answers False. A failure
         of a delivery whose subscription is deleted cancels it; `GiveUp(gone=True)` makes the subscription inactive
         (reason `gone`); the lane's slots follow `fairness.slots_after`; `hold_ms` lengthens the lane's hold, never
-        shortens it.
+        shortens it, and no `next_attempt_at` is before its end.
         """
         ...
 

@@ -47,12 +47,19 @@ CASE
   WHEN d.state = 'pending' AND s.active = 0 THEN s.inactive_reason
   ELSE d.reason
 END"""
+_DUE_AT: Final = """
+CASE
+  WHEN s.deleted_at IS NOT NULL THEN NULL
+  WHEN d.state = 'pending' AND s.active = 1
+    THEN max(d.due_at, coalesce((SELECT hold_until FROM lanes AS l WHERE l.subscription_id = d.subscription_id), 0))
+  ELSE d.due_at
+END"""
 _IS_CLOSED: Final = "d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL"
 
 _DELIVERIES: Final = f"""
 SELECT d.id, d.subscription_id, d.company_id, d.type_name, d.payload_version, d.source, {_STATE}, {_REASON},
   CASE WHEN d.state = 'pending' AND s.active = 0 AND s.deleted_at IS NULL THEN max(s.inactive_at, e.accepted_at) END,
-  CASE WHEN s.deleted_at IS NULL THEN d.due_at END, d.attempt, d.failures,
+  {_DUE_AT}, d.attempt, d.failures,
   CASE WHEN {_IS_CLOSED} THEN s.deleted_at ELSE d.settled_at END, d.event_key
 FROM deliveries AS d
   JOIN subscriptions AS s ON s.id = d.subscription_id

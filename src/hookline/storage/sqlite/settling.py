@@ -194,6 +194,8 @@ class _Endings:
         """Add the end that a worker reports."""
         record, timings = settlement.record, settlement.record.timings
         next_attempt_at, dead_lettered = self._move(settlement.fence, settlement.verdict, 1, 0, is_deleted=is_deleted)
+        if next_attempt_at is not None and settlement.hold_ms is not None:
+            next_attempt_at = max(next_attempt_at, self._transaction.wall + settlement.hold_ms)
         self._log.append(
             (
                 self._transaction.counters.next_attempt(),
