@@ -308,3 +308,54 @@ class ForgetfulSettle:
             raise Unavailable("The connection was lost.")
         answer: Sequence[bool] = await self._storage.settle(settlements)
         return answer
+
+
+class Unsettling:
+    """The database, but the next settlements fail with these errors in turn."""
+
+    def __init__(self, storage: Any, errors: Sequence[Exception]) -> None:
+        self._storage = storage
+        self._errors = list(errors)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        await asyncio.sleep(0.01)  # a claim made at the same time goes first
+        if self._errors:
+            raise self._errors.pop(0)
+        answer: Sequence[bool] = await self._storage.settle(settlements)
+        return answer
+
+
+def test_settlement_of_a_refused_batch_that_is_not_confirmed_alone_is_repeated_too(
+    play: Callable[[Scenario], None],
+) -> None:
+    async def scenario(world: World) -> None:
+        subscriptions = [await world.subscription(await world.company(), path) for path in ("/a", "/b")]
+        await world.publish("e1", subscriptions)
+        storage = Unsettling(world.storage, [ValueError("a bad row"), Unavailable("disk full"), Unavailable("still")])
+        running = asyncio.create_task((engine := world.engine(storage)).run())
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        assert [len(world.receivers.arrivals[path]) for path in ("/a", "/b")] == [1, 1]
+        assert [row.error for subscription in subscriptions for row in await world.log(subscription)] == [None, None]
+
+    play(scenario)
+
+
+def test_nothing_new_starts_while_no_settlement_is_confirmed(play: Callable[[Scenario], None]) -> None:
+    async def scenario(world: World) -> None:
+        company_id = await world.company()
+        subscriptions = [await world.subscription(company_id, f"/{number}") for number in range(60)]
+        for number in range(2):
+            await world.publish(f"e{number}", subscriptions)
+        storage = Unsettling(world.storage, [Unavailable("disk full")] * 100)
+        running = asyncio.create_task((engine := world.engine(storage, max_in_flight=10)).run())
+        await asyncio.sleep(15)
+        assert 1 <= sum(map(len, world.receivers.arrivals.values())) <= 20
+        await until(ended(world, "e1"))
+        await stopped(engine, running)
+        assert sum(map(len, world.receivers.arrivals.values())) == 120
+
+    play(scenario)

@@ -81,6 +81,8 @@ class Engine:
         self._in_flight = _InFlight()
         self._ended: list[Settlement] = []
         self._unsent: list[Fence] = []
+        self._is_behind = False
+        """Whether the database left the last settlements unconfirmed."""
         self._wake = asyncio.Event()
         self._is_stopping = False
 
@@ -109,14 +111,19 @@ class Engine:
     async def _turn(self, tasks: asyncio.TaskGroup) -> float:
         """Settle and claim once; return how many seconds may pass before the next turn, unless something happens."""
         asked_at = self._clock.monotonic_seconds()
+        was_behind = self._is_behind
         is_confirmed, claim = await asyncio.gather(self._settle(), self._claim())
         if claim is None:
-            return POLL_SECONDS if is_confirmed else BACKOFF_SECONDS
+            if is_confirmed:
+                return 0.0 if was_behind else POLL_SECONDS
+            return BACKOFF_SECONDS
         self._targets.learn(claim.subscriptions)
         self._count_losses(claim)
         start_by = asked_at + lifecycle.START_WINDOW_MS / 1000
         for delivery in claim.deliveries:
             self._start(tasks, delivery, start_by)
+        if not is_confirmed:
+            return BACKOFF_SECONDS
         if claim.more:
             return 0.0
         return POLL_SECONDS if claim.next_due_ms is None else min(POLL_SECONDS, claim.next_due_ms / 1000)
@@ -131,8 +138,11 @@ class Engine:
     # claiming
 
     async def _claim(self) -> Claim | None:
-        """Claim what is due and has room; None where nothing may start or the database did not answer."""
-        if self._is_stopping or self._in_flight.total + len(self._ended) >= self._limits.max_in_flight:
+        """Claim what is due and has room; None where nothing may start or the database did not answer.
+
+        While ends of attempts wait to be confirmed nothing is claimed: they would pile up, and their leases pass.
+        """
+        if self._is_stopping or self._is_behind or self._in_flight.total >= self._limits.max_in_flight:
             return None
         try:
             return await self._storage.claim_due(
@@ -229,35 +239,54 @@ class Engine:
     async def _settle(self) -> bool:
         """Hand over what has ended; tell whether that is durable.
 
-        What the database did not confirm stays for the next turn: repeating a settlement changes nothing.
+        What the database did not confirm stays for the next turn: repeating a settlement changes nothing. What ended
+        goes before what was not sent, so that no claim comes between and finds a lease that passed while we held both.
         """
-        ended, self._ended = self._ended, []
-        unsent, self._unsent = self._unsent, []
         try:
-            if unsent:
-                log.warning(
-                    "%d deliveries go back unsent: their claim took over %d ms", len(unsent), lifecycle.START_WINDOW_MS
-                )
-                await self._storage.release(unsent)
-                unsent = []
-            if ended:
-                self._count_fenced(await self._storage.settle(ended))
+            await self._settle_ended()
+            await self._release_unsent()
         except Unavailable as error:
-            log.warning("%d settlements kept for another try: %s", len(ended), error)
+            log.warning("%d settlements kept for another try: %s", len(self._ended), error)
+            self._is_behind = True
+        else:
+            self._is_behind = False
+        return not self._is_behind
+
+    async def _settle_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        if not ended:
+            return
+        try:
+            self._count_fenced(await self._storage.settle(ended))
+        except Unavailable:
             self._ended[:0] = ended
-            self._unsent[:0] = unsent
-            return False
+            raise
         except Exception:
             log.exception("a batch of %d settlements was refused; trying one by one", len(ended))
             await self._settle_one_by_one(ended)
-        return True
 
     async def _settle_one_by_one(self, ended: Sequence[Settlement]) -> None:
-        for settlement in ended:
+        for index, settlement in enumerate(ended):
             try:
                 self._count_fenced(await self._storage.settle([settlement]))
+            except Unavailable:
+                self._ended[:0] = ended[index:]
+                raise
             except Exception:
                 log.exception("delivery %d could not be settled: left to its lease", settlement.fence.delivery_id)
+
+    async def _release_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if not unsent:
+            return
+        log.warning("%d deliveries go back unsent: their claim took over %d ms", len(unsent), lifecycle.START_WINDOW_MS)
+        try:
+            await self._storage.release(unsent)
+        except Unavailable:
+            self._unsent[:0] = unsent
+            raise
+        except Exception:
+            log.exception("%d unsent deliveries could not be handed back: left to their leases", len(unsent))
 
     def _count_fenced(self, settled: Sequence[bool]) -> None:
         fenced = len(settled) - sum(settled)
