@@ -76,7 +76,6 @@ class Sender:
         trust: ssl.SSLContext,
         idle_connections_max: int = IDLE_CONNECTIONS_MAX,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._resolver = resolver
         self._clock = clock
         self._trust = trust
@@ -89,7 +88,7 @@ class Sender:
         At most one request is written, whatever happens. Cancelled, it drops its connection.
         """
         begun_at = self._clock.monotonic_seconds()
-        deadline = self._loop.time() + call.timeout_seconds
+        deadline = asyncio.get_running_loop().time() + call.timeout_seconds
         head = request_head(call)
         url = call.url
         key = (call.company_id, url.scheme, url.host, url.port, call.trust)
