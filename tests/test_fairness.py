@@ -129,6 +129,15 @@ def test_alone_a_company_may_have_all_but_the_reserve() -> None:
     assert sum(share(lanes, _flight(capacity=100), PLENTY).values()) == 90
 
 
+def test_alone_a_company_of_many_quiet_subscriptions_leaves_the_reserve_to_who_comes_next() -> None:
+    quiet = [_lane(each, host=f"{each}:443") for each in range(1, 201)]
+    granted = share(quiet, _flight(capacity=100), PLENTY)
+    assert sum(granted.values()) == 90
+    flying = [(lane, granted.get(lane.subscription_id, 0)) for lane in quiet]
+    newcomers = [_lane(1000 + each, company=2) for each in range(5)]
+    assert share([*quiet, *newcomers], _flight(*flying, capacity=100), PLENTY) == {1000 + each: 1 for each in range(5)}
+
+
 def test_a_company_holds_a_fifth_while_others_wait() -> None:
     lanes = [_lane(1, company=1), _lane(2, company=2)]
     assert share(lanes, _flight(capacity=100), PLENTY) == {1: 20, 2: 20}

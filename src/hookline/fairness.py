@@ -17,7 +17,10 @@ COMPANY_SHARE_MAX: Final = 0.2
 """Of a node, while others wait."""
 
 RESERVED_SHARE: Final = 0.1
-"""Of a node: kept for subscriptions with nothing in flight, so that the first event of a quiet one never queues."""
+"""Of a node: kept for subscriptions with nothing in flight, so that the first event of a quiet one never queues.
+
+Not for those of a company that has its share: alone on the node it would fill this too, and who comes next would wait.
+"""
 
 
 class Flight(Struct, frozen=True, kw_only=True):
@@ -116,9 +119,8 @@ class _Room:
 
     def __init__(self, flight: Flight, companies_waiting: int) -> None:
         self._flight = flight
-        self._company_max = (
-            max(1, int(flight.capacity * COMPANY_SHARE_MAX)) if companies_waiting > 1 else flight.capacity
-        )
+        self._share_max = max(1, int(flight.capacity * COMPANY_SHARE_MAX))
+        self._company_max = self._share_max if companies_waiting > 1 else flight.capacity
         self._busy_max = flight.capacity - int(flight.capacity * RESERVED_SHARE)
         self._total = flight.total
         self._subscriptions: dict[int, int] = {}
@@ -133,8 +135,8 @@ class _Room:
         of_company = flight.by_company.get(lane.company_id, 0) + self._companies.get(lane.company_id, 0)
         at_host = flight.by_host.get(lane.host, 0) + self._hosts.get(lane.host, 0)
         of_company_at_host = flight.by_company_at_host.get(pair, 0) + self._pairs.get(pair, 0)
-        is_quiet = max(here, lane.in_flight) == 0
-        if self._total >= (flight.capacity if is_quiet else self._busy_max):
+        is_reserve_open = max(here, lane.in_flight) == 0 and of_company < self._share_max
+        if self._total >= (flight.capacity if is_reserve_open else self._busy_max):
             return False
         if of_company >= self._company_max:
             return False
