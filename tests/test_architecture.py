@@ -157,12 +157,12 @@ BANS: Final = (
             "cli.first_steps": "tries whether a port is free to listen on",
         },
     ),
-    Ban("speaks TLS", ("ssl",), "", {"egress": "to receivers", "storage.postgres": "to the database, by its driver"}),
+    Ban("speaks TLS", ("ssl",), "", {"egress": "to receivers"}),
     Ban(
         "knows a database driver", ("apsw", "asyncpg", "sqlite3", "psycopg"), "", {"storage": "this is what it is for"}
     ),
     Ban("knows the web framework", ("starlette",), "", {"api": "this is what it is for"}),
-    Ban("knows the web server", ("uvicorn",), "", {"serving": "runs it"}),
+    Ban("knows the web server", ("uvicorn",), "", {"serving": "runs it", "api.connection": "bounds what it reads"}),
     Ban("seals or opens", ("cryptography",), "", {"sealing": "this is what it is for"}),
     Ban("counts metrics", ("prometheus_client",), "", {"telemetry": "this is what it is for"}),
     Ban("prints", (), "print|sys.stdout.write", {"cli": "this is what it is for"}),

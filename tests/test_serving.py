@@ -1,15 +1,21 @@
-"""The HTTP that the process really serves: responses as they leave the socket."""
+"""The HTTP that the process really serves: requests and responses as they cross the socket."""
 
 import asyncio
-import socket
-from collections.abc import Sequence
-from contextlib import suppress
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
+
 from hookline import serving
+from hookline.api import connection
 
 REQUEST = b"%b / HTTP/1.1\r\nHost: test\r\n\r\n"
 PATIENCE_SECONDS = 10
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def app(scope: Any, _receive: Any, send: Any) -> None:
@@ -19,47 +25,89 @@ async def app(scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _exchange(*requests: bytes) -> list[bytes]:
-    """Send requests on one connection, each once the head before has come; return what came up to each one's end."""
-    with serving.listen("127.0.0.1", 0) as listener:
-        return await _exchanged(listener, requests)
-
-
-async def _exchanged(listener: socket.socket, requests: Sequence[bytes]) -> list[bytes]:
+@asynccontextmanager
+async def _connected() -> AsyncIterator[Streams]:
+    """Serve, and connect to it."""
     started = asyncio.Event()
-    server = asyncio.create_task(
-        serving.serve(
-            app,
-            listener=listener,
-            trusted_proxies=None,
-            engine=None,
-            leaving=serving.Leaving(),
-            drain_seconds=0,
-            announce=started.set,
+    with serving.listen("127.0.0.1", 0) as listener:
+        server = asyncio.create_task(
+            serving.serve(
+                app,
+                listener=listener,
+                trusted_proxies=None,
+                engine=None,
+                leaving=serving.Leaving(),
+                drain_seconds=0,
+                announce=started.set,
+            )
         )
-    )
-    try:
-        await started.wait()
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
-        answers = []
-        for request in requests:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            answers.append(head + (b"" if request.startswith(b"HEAD") else await reader.readexactly(5)))
-        writer.close()
-        return answers
-    finally:
-        server.cancel()
-        with suppress(asyncio.CancelledError):
-            await server
+        try:
+            await started.wait()
+            reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+            yield reader, writer
+            writer.close()
+        finally:
+            server.cancel()
+            with suppress(asyncio.CancelledError):
+                await server
 
 
-def _answers(*requests: bytes) -> list[bytes]:
-    return asyncio.run(asyncio.wait_for(_exchange(*requests), PATIENCE_SECONDS))
+def _talk(scenario: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bytes]]) -> bytes:
+    async def whole() -> bytes:
+        async with asyncio.timeout(PATIENCE_SECONDS), _connected() as (reader, writer):
+            return await scenario(reader, writer)
+
+    return asyncio.run(whole())
 
 
 def test_answer_to_head_leaves_at_once_and_the_connection_goes_on() -> None:
-    head, get = _answers(REQUEST % b"HEAD", REQUEST % b"GET")
-    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert b"content-length: 5\r\n" in head
-    assert get.endswith(b"\r\n\r\nhello")
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(REQUEST % b"HEAD")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"content-length: 5\r\n" in head
+        writer.write(REQUEST % b"GET")
+        return await reader.readuntil(b"hello")
+
+    assert _talk(scenario).endswith(b"\r\n\r\nhello")
+
+
+def test_head_that_comes_in_parts_is_served() -> None:
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        for byte in REQUEST % b"GET":
+            writer.write(bytes([byte]))
+            await writer.drain()
+        return await reader.readuntil(b"hello")
+
+    assert _talk(scenario).startswith(b"HTTP/1.1 200 ")
+
+
+def test_head_without_end_is_cut_off() -> None:
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"GET / HTTP/1.1\r\n")
+        for number in range(40):
+            writer.write(b"X-%d: %b\r\n" % (number, b"x" * 1000))
+        return await reader.read()
+
+    assert _talk(scenario).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: te", REQUEST % b"GET" + b"GE"])
+def test_head_that_stops_in_the_middle_is_given_up(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(connection, "FIRST_BYTE_SECONDS_MAX", 0.05)
+
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(begun)
+        return await reader.read()
+
+    _talk(scenario)
+
+
+def test_what_is_no_http_is_answered_as_every_error_is() -> None:
+    (answer,) = _answers(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nContent-Type: application/problem+json\r\n" in head
+    problem = json.loads(body)
+    assert (problem["status"], problem["detail"]) == (400, problem["message"])

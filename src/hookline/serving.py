@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from hookline.api.connection import HttpConnection
+from hookline.api import problem
 from hookline.engine import Engine
 from hookline.errors import StartRefused
 
@@ -27,56 +28,19 @@ KEEP_ALIVE_SECONDS: Final = 75
 """Publishers keep connections; longer than the minute after which common load balancers close theirs."""
 INTERRUPTED: Final = 130
 
+_NO_HTTP_BODY: Final = problem.problem(problem.INVALID, "This is not a request as HTTP/1.1 has it.", "").body
+NO_HTTP: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+    % (problem.MEDIA_TYPE.encode(), len(_NO_HTTP_BODY), _NO_HTTP_BODY)
+)
+"""What is answered where there is no request yet that the application could see."""
+
 
 class Leaving:
     """Whether this process takes nothing new any more: read by `/readyz`."""
 
     def __init__(self) -> None:
         self.is_draining = False
-
-
-class _OneWrite:
-    """A transport that sends a response head together with what follows it: one system call and one packet for two.
-
-    uvicorn writes a head as soon as it has it and the body right after; everything else passes through.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head: bytes | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if self._head is not None:
-            head, self._head = self._head, None
-            self._transport.write(head + data)
-        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and data[9:10] != b"1":
-            self._head = data
-        else:
-            self._transport.write(data)
-
-    def flush(self) -> None:
-        """Send a head that nothing follows, as in an answer to HEAD."""
-        if self._head is not None:
-            self.write(b"")
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-
-class _Http(HttpToolsProtocol):
-    """uvicorn's HTTP on httptools, writing each response at once."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._one_write = _OneWrite(transport)
-        super().connection_made(self._one_write)  # type: ignore[arg-type]
-
-    def on_response_complete(self) -> None:
-        self._one_write.flush()
-        super().on_response_complete()
 
 
 class _Server(uvicorn.Server):
@@ -102,7 +66,7 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http=_Http,
+            http=HttpConnection,
             ws="none",
             lifespan="off",
             log_config=None,

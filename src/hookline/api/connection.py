@@ -1,0 +1,108 @@
+"""A connection to our API: uvicorn's HTTP, with bounds on what a stranger may send before anyone has looked at it.
+
+Bodies are bounded where they are read (`reading`); a request's head is bounded here, in bytes and in time.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES_MAX: Final = 32 * 1024
+"""Of names and values: four times what common proxies send at most."""
+HEAD_SECONDS_MAX: Final = 10.0
+"""From a request's first byte to the end of its head: as long as a body may take."""
+FIRST_BYTE_SECONDS_MAX: Final = 75.0
+"""From connecting to the first byte: proxies connect ahead, and keep what they have for a minute."""
+
+
+class HeadTooLarge(Exception):
+    """The head is over `HEAD_BYTES_MAX`; httptools turns this into a parser error, uvicorn that into a 400."""
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One connection. Costs a request nothing unless its head comes in parts."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _is_in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._one_write = _OneWrite(transport)
+        super().connection_made(self._one_write)  # type: ignore[arg-type]
+        self._timer = self.loop.call_later(FIRST_BYTE_SECONDS_MAX, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        is_continued = self._is_in_head and self._head_bytes > 0
+        super().data_received(data)
+        if self._is_in_head and self._head_bytes > 0 and not is_continued:
+            self._stop_timer()
+            self._timer = self.loop.call_later(HEAD_SECONDS_MAX, self.transport.close)
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        self._head_bytes = 1
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        self._one_write.flush()
+        super().on_response_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEAD_BYTES_MAX:
+            raise HeadTooLarge
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _OneWrite:
+    """A transport that sends a response head together with what follows it: one system call and one packet for two.
+
+    uvicorn writes a head as soon as it has it and the body right after; everything else passes through.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and data[9:10] != b"1":
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that nothing follows, as in an answer to HEAD."""
+        if self._head is not None:
+            self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
