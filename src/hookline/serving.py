@@ -16,7 +16,6 @@ from typing import Any, Final
 import uvicorn
 
 from hookline.api.connection import HttpConnection
-from hookline.api import problem
 from hookline.engine import Engine
 from hookline.errors import StartRefused
 
@@ -27,13 +26,6 @@ BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
 """Publishers keep connections; longer than the minute after which common load balancers close theirs."""
 INTERRUPTED: Final = 130
-
-_NO_HTTP_BODY: Final = problem.problem(problem.INVALID, "This is not a request as HTTP/1.1 has it.", "").body
-NO_HTTP: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-    % (problem.MEDIA_TYPE.encode(), len(_NO_HTTP_BODY), _NO_HTTP_BODY)
-)
-"""What is answered where there is no request yet that the application could see."""
 
 
 class Leaving:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from hookline.api import problem
+
 HEAD_BYTES_MAX: Final = 32 * 1024
 """Of names and values: four times what common proxies send at most."""
 HEAD_SECONDS_MAX: Final = 10.0
@@ -16,15 +18,33 @@ FIRST_BYTE_SECONDS_MAX: Final = 75.0
 """From connecting to the first byte: proxies connect ahead, and keep what they have for a minute."""
 
 
+def _refusal() -> bytes:
+    body = bytes(problem.problem(problem.INVALID, "This is no request of HTTP/1.1, or its head is too long.", "").body)
+    return b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+        problem.MEDIA_TYPE.encode(),
+        len(body),
+        body,
+    )
+
+
+REFUSAL: Final = _refusal()
+"""What is answered where there is no request that the application could see."""
+
+
 class HeadTooLarge(Exception):
     """The head is over `HEAD_BYTES_MAX`; httptools turns this into a parser error, uvicorn that into a 400."""
 
 
+FRAMING_BYTES_MAX: Final = 128 * 1024
+"""Received in a row that were no body and completed no head: the parser keeps a header without end until it ends."""
+
+
 class HttpConnection(HttpToolsProtocol):
-    """One connection. Costs a request nothing unless its head comes in parts."""
+    """One connection. Costs a request next to nothing unless its head comes in parts."""
 
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _framing_bytes = 0
     _is_in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,10 +58,16 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         is_continued = self._is_in_head and self._head_bytes > 0
+        self._framing_bytes += len(data)
         super().data_received(data)
-        if self._is_in_head and self._head_bytes > 0 and not is_continued:
+        if self._framing_bytes > FRAMING_BYTES_MAX:
+            self.transport.abort()
+        elif self._is_in_head and self._head_bytes > 0 and not is_continued:
             self._stop_timer()
             self._timer = self.loop.call_later(HEAD_SECONDS_MAX, self.transport.close)
+        elif self._timer is None and not self._is_in_head and self.cycle.response_complete:
+            # The rest of a body that nobody wants any more: uvicorn has just taken the connection for a busy one.
+            self._timer = self.loop.call_later(FIRST_BYTE_SECONDS_MAX, self.transport.close)
 
     def on_message_begin(self) -> None:
         self._is_in_head = True
@@ -58,12 +84,21 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
+        self._framing_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         self._one_write.flush()
         super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's own words
+        self.transport.write(REFUSAL)
+        self.transport.close()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
