@@ -1,6 +1,6 @@
 """The receiving end of a bench, in a process of its own: answers at once and notes how long each event was on its way.
 
-Paths that begin with `/hang` are never answered. Over standard input: `take` answers what came since the last `take`,
+Paths that begin with `/hang` are never answered, those with `/other` are answered and not counted. Over standard input: `take` answers what came since the last `take`,
 as milliseconds from `sentAt` (the monotonic clock, which processes share) to arrival; `count` only how many.
 """
 
@@ -50,7 +50,8 @@ class Connection(asyncio.Protocol):
             if buffer.startswith(b"POST /hang"):
                 self._counts.hanging += 1
             else:
-                self._note(buffer, end + 4)
+                if not buffer.startswith(b"POST /other"):
+                    self._note(buffer, end + 4)
                 self._transport.write(ANSWER)
             buffer = buffer[body_end:]
         self._buffer = buffer
