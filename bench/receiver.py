@@ -1,7 +1,8 @@
 """The receiving end of a bench, in a process of its own: answers at once and notes how long each event was on its way.
 
-Paths that begin with `/hang` are never answered, those with `/other` are answered and not counted. Over standard input: `take` answers what came since the last `take`,
-as milliseconds from `sentAt` (the monotonic clock, which processes share) to arrival; `count` only how many.
+Paths that begin with `/hang` are never answered, those with `/other` are answered and not counted. Over standard input:
+`take` answers what came since the last `take`, as milliseconds from `sentAt` (the monotonic clock, which processes
+share) to arrival; `count` only how many.
 """
 
 import asyncio
