@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -132,6 +133,28 @@ def _record(text: str, *values: object, level: int = logging.WARNING, failure: E
         except type(failure) as error:
             record.exc_info = (type(error), error, error.__traceback__)
     return record
+
+
+def test_a_reader_that_stopped_reading_stops_nothing() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)  # so that a write that would wait fails here
+    stream = logs.buffered(writing)
+    try:
+        for number in range(50_000):
+            stream.write(f"line {number}\n")
+        stream.flush()
+        os.set_blocking(reading, False)
+        kept = os.read(reading, 1 << 20)
+        assert kept.startswith(b"line 0\nline 1\n")
+        stream.write("after\n")
+        stream.flush()
+        told, _, after = os.read(reading, 1 << 20).removeprefix(b"\n").partition(b" bytes of log are lost")
+        assert int(told) + len(kept) == sum(len(f"line {number}\n") for number in range(50_000))
+        assert after.endswith(b"\nafter\n")
+    finally:
+        stream.close()
+        os.close(reading)
+        os.close(writing)
 
 
 def test_a_record_is_one_json_object_even_with_line_feeds_in_it() -> None:

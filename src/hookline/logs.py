@@ -6,8 +6,11 @@ one per request and one per attempt, go past it: measured, 7.6 µs a line throug
 
 import asyncio
 import contextlib
+import io
 import logging
-from typing import Final, TextIO
+import os
+import select
+from typing import Any, Final, TextIO
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +20,9 @@ from hookline.model import ErrorClass
 
 FLUSH_SECONDS: Final = 0.1
 """The longest that a line of a request or an attempt is kept back: shorter than anyone watching can tell."""
+
+BUFFER_BYTES: Final = 64 * 1024
+"""Of lines gathered between two flushes; past it they are written at once."""
 
 
 class _Said(Struct, frozen=True, omit_defaults=True):
@@ -141,7 +147,43 @@ def buffered(descriptor: int) -> TextIO:
     A system call a line would cost each delivery two. What a killed process had not flushed is lost with it: the log
     tells, the database knows.
     """
-    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    raw = _NeverWaiting(descriptor)
+    return io.TextIOWrapper(io.BufferedWriter(raw, BUFFER_BYTES), encoding="utf-8", errors="backslashreplace")
+
+
+class _NeverWaiting(io.RawIOBase):
+    """A descriptor that does not make its writer wait for whoever reads it: what a full pipe has no room for is lost.
+
+    Else a reader that stopped would stop the service. Pieces of at most `PIPE_BUF` bytes never block where `poll` saw
+    room. The descriptor is shared with others, so its own mode is left alone.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self._lost = 0
+
+    def writable(self) -> bool:
+        """Say yes, as `io` wants it said."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor, which stays open."""
+        return self._descriptor
+
+    def write(self, data: Any, /) -> int:
+        """Take all of `data`, whatever comes of it."""
+        view = memoryview(data).cast("B")
+        if self._lost and self._poll.poll(0):
+            os.write(self._descriptor, b"\n%d bytes of log are lost: nobody read them\n" % self._lost)
+            self._lost = 0
+        for start in range(0, len(view), select.PIPE_BUF):
+            if self._lost or not self._poll.poll(0):
+                self._lost += len(view) - start
+                break
+            os.write(self._descriptor, view[start : start + select.PIPE_BUF])
+        return len(view)
 
 
 async def keep_flushing(stream: TextIO) -> None:
