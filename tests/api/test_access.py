@@ -121,6 +121,11 @@ def test_nothing_under_a_version_is_known_to_exist_without_a_token(server: Serve
     assert server.call("GET", path).status == 404
 
 
+def test_login_is_for_whoever_has_no_token(server: Server) -> None:
+    assert server.call("POST", "/v1/login", {"username": "a", "password": "b"}, token=None).status == 404
+    assert server.call("POST", "/v1/login/", {}, token=None).status == 401
+
+
 def test_outside_the_versions_an_unknown_path_is_404_for_everyone(server: Server) -> None:
     assert server.call("GET", "/nowhere", token=None).status == 404
     assert server.call("GET", "//v1/me", token=None).status == 404

@@ -43,6 +43,8 @@ OPERATOR: Final = frozenset({Role.OPERATOR})
 PUBLISHERS: Final = frozenset({Role.OPERATOR, Role.PUBLISHER})
 WRITERS: Final = frozenset({Role.OPERATOR, Role.MEMBER})
 READERS: Final = frozenset({Role.OPERATOR, Role.MEMBER, Role.VIEWER})
+LOGIN: Final = "/v1/login"
+"""Where whoever has no token yet will come for one."""
 ANYONE: Final = None
 """Without a token."""
 
@@ -180,7 +182,7 @@ def _compile(routes: Iterable[Route]) -> tuple[dict[str, _Methods], list[tuple[r
 
 
 def _needs_token(path: str) -> bool:
-    return path.startswith(("/v1/", "/v2/")) or path in {"/v1", "/v2"}
+    return path != LOGIN and (path.startswith(("/v1/", "/v2/")) or path in {"/v1", "/v2"})
 
 
 def _either(roles: frozenset[Role]) -> str:
