@@ -16,6 +16,8 @@ HEAD_SECONDS_MAX: Final = 10.0
 """From a request's first byte to the end of its head: as long as a body may take."""
 FIRST_BYTE_SECONDS_MAX: Final = 75.0
 """From connecting to the first byte: proxies connect ahead, and keep what they have for a minute."""
+FRAMING_BYTES_MAX: Final = 128 * 1024
+"""Received in a row that were no body and completed no head: the parser keeps a header without end until it ends."""
 
 
 def _refusal() -> bytes:
@@ -33,10 +35,6 @@ REFUSAL: Final = _refusal()
 
 class HeadTooLarge(Exception):
     """The head is over `HEAD_BYTES_MAX`; httptools turns this into a parser error, uvicorn that into a 400."""
-
-
-FRAMING_BYTES_MAX: Final = 128 * 1024
-"""Received in a row that were no body and completed no head: the parser keeps a header without end until it ends."""
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -83,10 +81,10 @@ class HttpConnection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        super().on_headers_complete()
         self._is_in_head = False
         self._framing_bytes = 0
         self._stop_timer()
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._framing_bytes = 0
