@@ -1,7 +1,8 @@
 """`SqliteStorage`: the storage protocol on one embedded SQLite file.
 
-Everything that writes goes through the writer, everything that reads through the readers; what a verb does stands in
-the module of its subject.
+Everything that writes goes through the writer, everything that reads through one of two groups of readers: what takes
+as long as there is much to read (pages of the log, events) cannot hold up what everybody waits for (tokens, routes).
+What a verb does stands in the module of its subject.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,7 @@ class SqliteStorage:
         self._lock = FileLock(path)
         self._writer: Writer | None = None
         self._readers: Readers | None = None
+        self._lookups: Readers | None = None
 
     async def open(self) -> None:
         self._lock.take()
@@ -86,6 +88,7 @@ class SqliteStorage:
                 connection.close()
                 raise
             self._readers = self._open_readers(lambda: connect_reader(self._path, self._vfs))
+            self._lookups = self._open_readers(lambda: connect_reader(self._path, self._vfs))
             self._writer = self._open_writer(committer)
             await self._write(upkeep.end_leases)
             await self._write(lanes.repair)
@@ -94,11 +97,12 @@ class SqliteStorage:
             raise
 
     async def close(self) -> None:
-        writer, readers = self._writer, self._readers
-        self._writer = self._readers = None
+        writer, groups = self._writer, (self._readers, self._lookups)
+        self._writer = self._readers = self._lookups = None
         try:
-            if readers:
-                await readers.close()
+            for readers in groups:
+                if readers:
+                    await readers.close()
             if writer:
                 await writer.close()
         finally:
@@ -110,10 +114,10 @@ class SqliteStorage:
     # publishing
 
     async def catalogue(self) -> Catalogue:
-        return await self._read(directory.catalogue)
+        return await self._look_up(directory.catalogue)
 
     async def routes(self, company_ids: Sequence[int]) -> Mapping[int, Routes]:
-        return await self._read(lambda connection: subscriptions.routes(connection, company_ids))
+        return await self._look_up(lambda connection: subscriptions.routes(connection, company_ids))
 
     async def publish(self, publication: Publication) -> PublishResult:
         return await self._write_together(publish, publication)
@@ -134,7 +138,7 @@ class SqliteStorage:
 
     async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
         since = self._clock.schedule_ms() - window_ms
-        return await self._read(lambda connection: upkeep.has_fresh_claims(connection, subscription_id, since))
+        return await self._look_up(lambda connection: upkeep.has_fresh_claims(connection, subscription_id, since))
 
     async def repair_lanes(self) -> None:
         await self._write(lanes.repair)
@@ -147,7 +151,7 @@ class SqliteStorage:
 
     async def backlog(self) -> Backlog:
         now = self._clock.schedule_ms()
-        return await self._read(lambda connection: upkeep.backlog(connection, now))
+        return await self._look_up(lambda connection: upkeep.backlog(connection, now))
 
     # subscriptions
 
@@ -163,7 +167,7 @@ class SqliteStorage:
         return await self._write(lambda transaction: subscriptions.delete(transaction, subscription_id))
 
     async def subscription(self, subscription_id: int) -> Subscription | None:
-        return await self._read(lambda connection: subscriptions.by_id(connection, subscription_id))
+        return await self._look_up(lambda connection: subscriptions.by_id(connection, subscription_id))
 
     async def subscriptions(self, query: SubscriptionQuery) -> Page[Subscription]:
         return await self._read(lambda connection: subscriptions.page(connection, query))
@@ -180,7 +184,7 @@ class SqliteStorage:
         return await self._write(lambda transaction: directory.delete_company(transaction, company_id, cascade=cascade))
 
     async def company(self, company_id: int) -> Company | None:
-        return await self._read(lambda connection: directory.company(connection, company_id))
+        return await self._look_up(lambda connection: directory.company(connection, company_id))
 
     async def companies(self, after_id: int, limit: int) -> Page[Company]:
         return await self._read(lambda connection: directory.companies(connection, after_id, limit))
@@ -195,10 +199,10 @@ class SqliteStorage:
         return await self._write(lambda transaction: directory.revoke_token(transaction, company_id, token_id))
 
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
-        return await self._read(lambda connection: directory.token_by_hash(connection, token_hash))
+        return await self._look_up(lambda connection: directory.token_by_hash(connection, token_hash))
 
     async def change_counter(self) -> int:
-        return await self._read(directory.change_counter)
+        return await self._look_up(directory.change_counter)
 
     async def put_event_type(self, event_type: EventType) -> bool:
         return await self._write(lambda transaction: directory.put_event_type(transaction, event_type))
@@ -253,3 +257,9 @@ def _verify_schema(connection: apsw.Connection) -> None:
             schema.upgrade(connection, needed)
     except apsw.Error as error:
         raise StartRefused(f"The database cannot be read: {error}. It must be a SQLite file of Hookline.") from error
+
+    async def _look_up(self, query: Query[Result]) -> Result:
+        """Read a few rows by key, beside the readers that may be busy for seconds."""
+        if self._lookups is None:
+            raise Unavailable("The database is not open.")
+        return await self._lookups.run(query)

@@ -17,8 +17,8 @@ from hookline.storage.sqlite.committing import DISK_ERRORS, unavailable
 Result = TypeVar("Result")
 Query = Callable[[apsw.Connection], Result]
 
-THREADS: Final = 3
-"""Enough that one slow page and one slow count leave a thread for tokens and catalogues."""
+THREADS: Final = 2
+"""Of each kind of reading: one slow query leaves another thread."""
 
 
 class Readers(Protocol):
