@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from postgres_server import running_server
-
 from .harness import Client, Server
 from .receiver import Receiver
 
@@ -21,6 +19,8 @@ DATABASES = ["sqlite", *(["postgres"] if find_spec("hookline.storage.postgres") 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[], str]]:
     """Run a PostgreSQL; give a function that makes a fresh database in it and returns its address."""
+    from postgres_server import running_server  # noqa: PLC0415 - only where there is something to run on it
+
     with running_server() as server:
         numbers = count(1)
 
