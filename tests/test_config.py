@@ -224,6 +224,13 @@ class _Noting(Mapping[str, str]):
         return len(DEVELOPMENT)
 
 
+@pytest.mark.parametrize("name", ["EGRESS_PROXY", "NAT64_PREFIX"])
+def test_what_this_version_would_ignore_at_a_risk_refuses_the_start(name: str) -> None:
+    with pytest.raises(StartRefused, match=f"HOOKLINE_{name}: is not supported"):
+        _read(**{name: "something"})
+    assert _read(**{name: " "}) == _read()
+
+
 def test_every_setting_is_listed_and_read_once() -> None:
     environment = _Noting()
     from_environment(environment)
