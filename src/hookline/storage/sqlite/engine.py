@@ -242,6 +242,12 @@ class SqliteStorage:
             raise Unavailable("The database is not open.")
         return await self._readers.run(query)
 
+    async def _look_up(self, query: Query[Result]) -> Result:
+        """Read a few rows by key, beside the readers that may be busy for seconds."""
+        if self._lookups is None:
+            raise Unavailable("The database is not open.")
+        return await self._lookups.run(query)
+
 
 def _one_by_one(transaction: Transaction, acts: Sequence[Callable[[Transaction], Result]]) -> Sequence[Result]:
     return [act(transaction) for act in acts]
@@ -257,9 +263,3 @@ def _verify_schema(connection: apsw.Connection) -> None:
             schema.upgrade(connection, needed)
     except apsw.Error as error:
         raise StartRefused(f"The database cannot be read: {error}. It must be a SQLite file of Hookline.") from error
-
-    async def _look_up(self, query: Query[Result]) -> Result:
-        """Read a few rows by key, beside the readers that may be busy for seconds."""
-        if self._lookups is None:
-            raise Unavailable("The database is not open.")
-        return await self._lookups.run(query)
