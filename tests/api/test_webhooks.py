@@ -353,3 +353,25 @@ def test_an_end_is_answered_when_what_was_claimed_may_not_start_any_more(
         server.clock.advance(lifecycle.START_WINDOW_MS / 1000 + 0.2)
         assert answer.result(10).status == ending[2]
     settle(server, claimed)
+
+
+def test_removing_a_company_is_answered_when_nothing_of_it_may_start_any_more(server: Server) -> None:
+    world = World.build(server.call)
+
+    def member(method: str, path: str, body: Any = None) -> Answer:
+        return server.call(method, path, body, token=world.tokens["member"])
+
+    _create(member)
+    path = f"/v1/companies/{world.company}"
+    publish(server, world.company)
+    claimed = claim(server)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.call, "DELETE", f"{path}?cascade=true")
+        while server.call("GET", path).status == 200:
+            assert not answer.done()
+        for _ in range(10):
+            server.call("GET", "/v1/me")
+        assert not answer.done(), "an attempt that was just claimed may still start"
+        for each in claimed:
+            settle(server, each)
+        assert answer.result(10).status == 204

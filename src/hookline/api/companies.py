@@ -18,9 +18,10 @@ from hookline.api.reading import (
     query_boolean,
     read_json,
 )
+from hookline.api.webhooks import nothing_starts
 from hookline.errors import Conflict, Invalid, Unavailable
-from hookline.model import Company
-from hookline.storage.protocol import CompanyDeletion, Creation
+from hookline.model import Company, PayloadVersion
+from hookline.storage.protocol import CompanyDeletion, Creation, SubscriptionQuery
 
 BUILT_IN: Final = 1
 """The company `operator`: for the operator's own subscriptions, never changed or removed."""
@@ -82,12 +83,15 @@ async def change(request: Request, api: Api) -> Response:
 
 
 async def delete(request: Request, api: Api) -> Response:
-    """Remove a company with its tokens, and with `?cascade=true` its subscriptions."""
+    """Remove a company with its tokens, and with `?cascade=true` its subscriptions: after the answer nothing starts."""
     cascade = query_boolean(request, "cascade")
     company = _changeable(await _found(request, api))
+    everything = SubscriptionQuery(company_id=company.id, versions=tuple(PayloadVersion))
+    its_subscriptions = (await api.storage.subscriptions(everything)).items
     match await api.storage.delete_company(company.id, cascade=cascade):
         case CompanyDeletion.DELETED:
             api.authenticator.forget()
+            await nothing_starts([subscription.id for subscription in its_subscriptions], api)
             return no_content()
         case CompanyDeletion.NOT_FOUND:
             raise no_such_id()

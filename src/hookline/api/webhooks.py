@@ -1,6 +1,7 @@
 """Subscriptions: the member's own API, kept to the letter of the contract that its clients already speak."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -107,7 +108,7 @@ async def change(request: Request, api: Api) -> Response:
     if is_switched and after.active:
         api.wake()
     elif is_switched:
-        await _nothing_starts(after.id, api)
+        await nothing_starts([after.id], api)
     return json_response(shown(after, catalogue, api.settings))
 
 
@@ -116,7 +117,7 @@ async def delete(request: Request, api: Api) -> Response:
     subscription = await subscription_of(request, api)
     if not await api.storage.delete_subscription(subscription.id):
         raise no_such_id()
-    await _nothing_starts(subscription.id, api)
+    await nothing_starts([subscription.id], api)
     return no_content()
 
 
@@ -128,13 +129,14 @@ async def subscription_of(request: Request, api: Api) -> Subscription:
     return found
 
 
-async def _nothing_starts(subscription_id: int, api: Api) -> None:
+async def nothing_starts(subscription_ids: Iterable[int], api: Api) -> None:
     """Wait until every attempt claimed before the change has ended or may not start any more."""
     until = api.clock.monotonic_seconds() + lifecycle.START_WINDOW_MS / 1000 + BARRIER_MARGIN_SECONDS
-    while api.clock.monotonic_seconds() < until:
-        if not await api.storage.has_fresh_claims(subscription_id, lifecycle.START_WINDOW_MS):
-            return
-        await asyncio.sleep(BARRIER_POLL_SECONDS)
+    for subscription_id in subscription_ids:
+        while await api.storage.has_fresh_claims(subscription_id, lifecycle.START_WINDOW_MS):
+            if api.clock.monotonic_seconds() >= until:
+                return
+            await asyncio.sleep(BARRIER_POLL_SECONDS)
 
 
 # --- what is asked for -----------------------------------------------------------------------------------------------
