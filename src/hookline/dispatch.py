@@ -1,4 +1,4 @@
-"""What a claimed delivery becomes: one signed request. No I/O.
+"""What a claimed delivery becomes: one signed request, and what is recorded of its end. No I/O.
 
 A `Target` is a subscription made ready: secrets opened, URL parsed again under today's rules, headers laid out. It is
 kept by revision, so a change counts from the next attempt on and the work is done once.
@@ -7,13 +7,13 @@ kept by revision, so a change counts from the next attempt on and the work is do
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from hookline import __version__, credentials, rendering, retry
-from hookline.egress.sender import Call
+from hookline import __version__, credentials, lifecycle, rendering, retry
+from hookline.egress.sender import Call, request_head
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
-from hookline.model import ErrorClass, Failed, Subscription, Timings
+from hookline.model import Answered, ErrorClass, Failed, Outcome, Subscription, Timings
 from hookline.sealing import Keyring
 from hookline.signing import Signer
-from hookline.storage.protocol import Claimed
+from hookline.storage.protocol import AttemptRecord, Claimed, Fence, Settlement
 
 TARGETS_MAX: Final = 10_000
 """Kept ready: about 3 KB each. Past it all are forgotten and made again as needed."""
@@ -77,6 +77,56 @@ class Target:
             timeout_seconds=self._timeout_seconds,
         )
 
+    def settlement(
+        self, delivery: Claimed, call: Call | Failed, outcome: Outcome, *, fraction: float, wall_ms: int
+    ) -> Settlement:
+        """Return what is to be recorded of the attempt that ended at `wall_ms`; `fraction` picks a retry's jitter."""
+        next_wait_ms = retry.next_wait_ms(self.schedule_seconds, delivery.failures, fraction)
+        return Settlement(
+            fence=fence_of(delivery),
+            verdict=lifecycle.verdict(outcome, next_wait_ms),
+            record=self._record(call, outcome),
+            answered=isinstance(outcome, Answered),
+            timed_out=isinstance(outcome, Failed) and outcome.error is ErrorClass.TIMEOUT,
+            hold_ms=_hold_ms(outcome, wall_ms),
+        )
+
+    def _record(self, call: Call | Failed, outcome: Outcome) -> AttemptRecord:
+        head = request_head(call, self.hidden_names) if isinstance(call, Call) else b""
+        match outcome:
+            case Answered():
+                return AttemptRecord(
+                    http_status=outcome.status,
+                    error=None if lifecycle.succeeded(outcome) else ErrorClass.STATUS,
+                    detail=None,
+                    duration_ms=outcome.duration_ms,
+                    timings=outcome.timings,
+                    request_head=head,
+                    response_head=outcome.head,
+                    response_body=outcome.body,
+                )
+            case Failed():
+                return AttemptRecord(
+                    http_status=None,
+                    error=outcome.error,
+                    detail=outcome.detail,
+                    duration_ms=outcome.duration_ms,
+                    timings=outcome.timings,
+                    request_head=head,
+                    response_head=None,
+                    response_body=None,
+                )
+
+
+def fence_of(delivery: Claimed) -> Fence:
+    """Return what its settlement will be checked against."""
+    return Fence(
+        delivery_id=delivery.id,
+        subscription_id=delivery.subscription_id,
+        company_id=delivery.company_id,
+        attempt=delivery.attempt,
+    )
+
 
 class Targets:
     """The targets at hand, by subscription."""
@@ -128,3 +178,7 @@ def _parsed(url: str, rules: UrlRules) -> CallbackUrl | None:
         return parse(url, rules)
     except UrlRefused:
         return None
+
+
+def _hold_ms(outcome: Outcome, wall_ms: int) -> int | None:
+    return retry.hold_ms(outcome.status, outcome.retry_after, wall_ms) if isinstance(outcome, Answered) else None

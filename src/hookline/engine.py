@@ -14,14 +14,14 @@ from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
-from hookline import lifecycle, retry
+from hookline import lifecycle
 from hookline.clock import Clock
-from hookline.dispatch import Target, Targets
-from hookline.egress.sender import Call, request_head
+from hookline.dispatch import Target, Targets, fence_of
+from hookline.egress.sender import Call
 from hookline.errors import Unavailable
 from hookline.fairness import Flight
-from hookline.model import Answered, ErrorClass, Failed, Outcome
-from hookline.storage.protocol import AttemptRecord, Claim, Claimed, Fence, Settlement, Storage
+from hookline.model import Outcome
+from hookline.storage.protocol import Claim, Claimed, Fence, Settlement, Storage
 from hookline.telemetry import Telemetry
 
 log = logging.getLogger("hookline.engine")
@@ -187,52 +187,12 @@ class Engine:
     async def _attempt(self, delivery: Claimed, target: Target, start_by: float) -> None:
         call = target.call(delivery, self._clock.wall_ms())
         if self._clock.monotonic_seconds() > start_by:
-            self._unsent.append(_fence(delivery))
+            self._unsent.append(fence_of(delivery))
             return
         outcome = await self._sender.send(call) if isinstance(call, Call) else call
-        self._ended.append(self._settlement(delivery, target, call, outcome))
+        fraction, wall_ms = self._random.random(), self._clock.wall_ms()
+        self._ended.append(target.settlement(delivery, call, outcome, fraction=fraction, wall_ms=wall_ms))
         self._telemetry.attempt(delivery, outcome)
-
-    def _settlement(self, delivery: Claimed, target: Target, call: Call | Failed, outcome: Outcome) -> Settlement:
-        wait_ms = retry.next_wait_ms(target.schedule_seconds, delivery.failures, self._random.random())
-        head = request_head(call, target.hidden_names) if isinstance(call, Call) else b""
-        match outcome:
-            case Answered():
-                is_success = lifecycle.succeeded(outcome)
-                return Settlement(
-                    fence=_fence(delivery),
-                    verdict=lifecycle.verdict(outcome, wait_ms),
-                    record=AttemptRecord(
-                        http_status=outcome.status,
-                        error=None if is_success else ErrorClass.STATUS,
-                        detail=None,
-                        duration_ms=outcome.duration_ms,
-                        timings=outcome.timings,
-                        request_head=head,
-                        response_head=outcome.head,
-                        response_body=outcome.body,
-                    ),
-                    answered=True,
-                    timed_out=False,
-                    hold_ms=retry.hold_ms(outcome.status, outcome.retry_after, self._clock.wall_ms()),
-                )
-            case Failed():
-                return Settlement(
-                    fence=_fence(delivery),
-                    verdict=lifecycle.verdict(outcome, wait_ms),
-                    record=AttemptRecord(
-                        http_status=None,
-                        error=outcome.error,
-                        detail=outcome.detail,
-                        duration_ms=outcome.duration_ms,
-                        timings=outcome.timings,
-                        request_head=head,
-                        response_head=None,
-                        response_body=None,
-                    ),
-                    answered=False,
-                    timed_out=outcome.error is ErrorClass.TIMEOUT,
-                )
 
     # settling
 
@@ -356,12 +316,3 @@ def _lower(counts: dict[Key, int], key: Key) -> None:
         del counts[key]
     else:
         counts[key] -= 1
-
-
-def _fence(delivery: Claimed) -> Fence:
-    return Fence(
-        delivery_id=delivery.id,
-        subscription_id=delivery.subscription_id,
-        company_id=delivery.company_id,
-        attempt=delivery.attempt,
-    )
