@@ -9,8 +9,10 @@ from msgspec import structs
 
 from hookline.config import Settings
 
-DESCRIPTORS_KEPT: Final = 512
-"""For the API's connections, the database and the log: what attempts in flight may not use up."""
+DESCRIPTORS_EACH: Final = 2
+"""Of an attempt in flight: its connection, and one that idles for the next to the same receiver."""
+DESCRIPTORS_KEPT: Final = 1_280
+"""For the API's connections (at most 1,024), the database and the log: what attempts may not use up."""
 
 RANDOM_BYTES_FETCHED: Final = 4_096
 
@@ -18,13 +20,14 @@ RANDOM_BYTES_FETCHED: Final = 4_096
 def within_descriptors(settings: Settings) -> Settings:
     """Raise the descriptor limit to what attempts in flight need, or lower them to what it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.max_in_flight + DESCRIPTORS_KEPT
+    wanted = settings.max_in_flight * DESCRIPTORS_EACH + DESCRIPTORS_KEPT
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft >= wanted:
         return settings
-    return structs.replace(settings, max_in_flight=max(1, soft - DESCRIPTORS_KEPT))
+    kept = min(DESCRIPTORS_KEPT, soft // 2)
+    return structs.replace(settings, max_in_flight=max(1, (soft - kept) // DESCRIPTORS_EACH))
 
 
 def tame_collector() -> None:

@@ -111,6 +111,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 rules=rules,
                 clock=clock,
                 trust=client_context(settings.ca_file),
+                idle_connections_max=settings.max_in_flight,
             )
             stack.push_async_callback(sender.close)
             engine = _engine(

@@ -33,8 +33,10 @@ def _talk(scenario: Scenario) -> None:
         )
         async with asyncio.timeout(PATIENCE_SECONDS), server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            await scenario(reader, writer)
-            writer.close()
+            try:
+                await scenario(reader, writer)
+            finally:
+                writer.close()
 
     asyncio.run(whole())
 
@@ -65,6 +67,19 @@ def test_a_large_body_is_no_line_without_end() -> None:
             writer.write(POST + b"a" * 1_000_000)
             await writer.drain()
             assert (await reader.readuntil(b"\r\n\r\nno")).startswith(b"HTTP/1.1 401 ")
+
+    _talk(scenario)
+
+
+def test_a_connection_too_many_is_refused_and_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECTIONS_MAX", 1)
+
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other, its_writer = await asyncio.open_connection(*writer.get_extra_info("peername"))
+        assert await other.read() == b""
+        its_writer.close()
+        writer.write(POST)
+        await reader.readuntil(b"\r\n\r\nno")
 
     _talk(scenario)
 

@@ -16,6 +16,8 @@ HEAD_SECONDS_MAX: Final = 10.0
 """From a request's first byte to the end of its head: as long as a body may take."""
 FIRST_BYTE_SECONDS_MAX: Final = 75.0
 """From connecting to the first byte: proxies connect ahead, and keep what they have for a minute."""
+CONNECTIONS_MAX: Final = 1_024
+"""At once. Without an end, whoever opens them and says nothing takes the descriptors that attempts need."""
 FRAMING_BYTES_MAX: Final = 128 * 1024
 """Received in a row that were no body and completed no head: the parser keeps a header without end until it ends."""
 
@@ -48,7 +50,10 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._one_write = _OneWrite(transport)
         super().connection_made(self._one_write)  # type: ignore[arg-type]
-        self._timer = self.loop.call_later(FIRST_BYTE_SECONDS_MAX, transport.close)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
+        else:
+            self._timer = self.loop.call_later(FIRST_BYTE_SECONDS_MAX, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
