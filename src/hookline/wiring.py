@@ -11,7 +11,7 @@ from random import Random
 import uvloop
 from msgspec import Struct, structs
 
-from hookline import local_files, logs, machine, serving
+from hookline import credentials, local_files, logs, machine, serving
 from hookline.api.app import create_app
 from hookline.api.auth import Authenticator
 from hookline.api.context import Api
@@ -24,11 +24,12 @@ from hookline.egress.sender import Sender
 from hookline.egress.tls import client_context
 from hookline.egress.url import UrlRules, rules_of
 from hookline.engine import Engine, Limits
-from hookline.model import Role
+from hookline.errors import StartRefused
+from hookline.model import PayloadVersion, Role
 from hookline.publishing import Publisher
-from hookline.sealing import Keyring
+from hookline.sealing import Keyring, Unsealable
 from hookline.storage.migrate import migrations
-from hookline.storage.protocol import Storage
+from hookline.storage.protocol import Storage, SubscriptionQuery
 from hookline.telemetry import Telemetry
 from hookline.tokens import new_token
 
@@ -100,6 +101,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         storage = _storage(settings, clock, telemetry)
         await storage.open()
         stack.push_async_callback(storage.close)
+        await _check_key(storage, keyring)
         leaving = serving.Leaving()
         random_bytes = machine.Randomness()
         local_token = new_token(Role.OPERATOR, secrets.token_bytes)
@@ -163,6 +165,19 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
             drain_seconds=settings.drain_seconds,
             announce=lambda: announce(started),
         )
+
+
+async def _check_key(storage: Storage, keyring: Keyring) -> None:
+    """Refuse to start with a key that is another database's: no delivery could be signed, and in time all would die."""
+    found = await storage.subscriptions(SubscriptionQuery(company_id=None, versions=tuple(PayloadVersion), limit=1))
+    try:
+        for subscription in found.items:
+            credentials.open_secrets(subscription, keyring)
+    except Unsealable as error:
+        raise StartRefused(
+            "HOOKLINE_SECRET_KEY does not open the secrets in this database. "
+            "Start with the key that sealed them; a new one goes before it, with a comma between."
+        ) from error
 
 
 def _engine(

@@ -1,3 +1,4 @@
+import base64
 import json
 import os
 import re
@@ -130,6 +131,21 @@ def test_operator_token_made_before_the_first_start_opens_the_server(here: Workp
     url = server.wait_for("hookline ready on ").split()[-1]
 
     assert here.run("company", "list", "--json", "--url", url, "--token", token).stdout == "[]\n"
+
+
+def test_serve_refuses_a_key_that_opens_nothing_in_the_database(here: Workplace) -> None:
+    server = here.serve()
+    listener = here.start("listen", "--create")
+    listener.wait_for("Listening on")
+    listener.end(signal.SIGKILL)  # so that its subscription stays
+    server.end(signal.SIGINT)
+    first, other = (here.path / "hookline.db.key").read_text().strip(), base64.b64encode(bytes(32)).decode()
+
+    ended = here.run("serve", "--port", "0", HOOKLINE_SECRET_KEY=other)
+    assert ended.returncode == 1
+    assert "HOOKLINE_SECRET_KEY does not open" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    here.start("serve", "--port", "0", HOOKLINE_SECRET_KEY=f"{other},{first}").wait_for("hookline ready on ")
 
 
 def test_token_is_revoked_in_the_database_itself(here: Workplace) -> None:
