@@ -1,5 +1,7 @@
 """How a database file comes to the schema of the program."""
 
+import os
+import stat
 from pathlib import Path
 
 import apsw
@@ -55,6 +57,19 @@ def test_an_upgrade_leaves_a_whole_copy_of_what_was(tmp_path: Path) -> None:
     assert copy.execute("SELECT count(*) FROM companies WHERE id > 100").get == 3
     assert copy.execute("PRAGMA integrity_check").get == "ok"
     assert copy.execute("PRAGMA auto_vacuum").get == 2
+
+
+def test_others_of_the_machine_cannot_read_a_database_or_its_copy(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        connection = connect_writer(str(tmp_path / "h.db"))
+        upgrade(connection, migrations("sqlite"))
+        upgrade(connection, (NEXT,))
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        connection.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("h.db", "h.db-wal", "h.db-shm", "h.db.before-2"), 0o600)
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:

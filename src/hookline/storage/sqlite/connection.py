@@ -3,6 +3,7 @@
 What durability rests on is set here and verified, never assumed.
 """
 
+import contextlib
 import fcntl
 import os
 from typing import Final
@@ -68,6 +69,8 @@ class FileLock:
 
 def connect_writer(path: str, vfs: str | None = None) -> apsw.Connection:
     """Open the connection that writes, creating the file where it is missing. Only one thread at a time may use it."""
+    if vfs is None:
+        make_private(path)
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = _connect(path, flags, vfs)
     try:
@@ -89,6 +92,16 @@ def connect_writer(path: str, vfs: str | None = None) -> apsw.Connection:
             "The file system must support shared memory: use a local disk, not a network share."
         )
     return connection
+
+
+def make_private(path: str) -> None:
+    """Make the file, where it is missing, so that only its owner may read it: it holds every company's events.
+
+    The files that SQLite puts beside it take their permissions from it. Never touches one that exists: to close it
+    would end the locks of this process's connections.
+    """
+    with contextlib.suppress(OSError):  # it exists, or SQLite says in a moment why it cannot be made
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def connect_reader(path: str, vfs: str | None = None) -> apsw.Connection:

@@ -5,7 +5,7 @@ import os
 import apsw
 
 from hookline.storage.migrate import Migration, migrations, refuse_outdated, still_needed
-from hookline.storage.sqlite.connection import FileLock, connect_writer
+from hookline.storage.sqlite.connection import FileLock, connect_writer, make_private
 
 
 def migrate(path: str, *, check: bool = False) -> tuple[str, ...]:
@@ -66,6 +66,7 @@ def _copy(connection: apsw.Connection, target: str) -> None:
     unfinished = f"{target}.unfinished"
     if os.path.exists(unfinished):  # noqa: PTH110 - one path as text, as everywhere in this package
         os.unlink(unfinished)  # noqa: PTH108
+    make_private(unfinished)
     copy = apsw.Connection(unfinished)
     try:
         with copy.backup("main", connection, "main") as backup:
