@@ -25,20 +25,20 @@ _READ: Final = """
 SELECT
   (SELECT json_group_array(json_array(id, attempt)) FROM deliveries
     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'sending'),
-  (SELECT json_group_array(json_array(l.subscription_id, s.deleted_at IS NOT NULL, l.slots, l.slots_max,
+  (SELECT json_group_array(json_array(l.subscription_id, s.deleted_at IS NOT NULL, l.slots, l.slots_max, l.hold_until,
       (SELECT count(*) FROM deliveries AS d WHERE d.state = 'sending' AND d.subscription_id = l.subscription_id)))
     FROM lanes AS l JOIN subscriptions AS s ON s.id = l.subscription_id
     WHERE l.subscription_id IN (SELECT value FROM json_each(?2)))"""
 
 _LOST: Final = """
-SELECT json_group_array(json_array(d.id, attempt, losses, subscription_id, deleted_at IS NOT NULL)) FROM (
+SELECT json_group_array(json_array(d.id, attempt, losses, d.subscription_id, deleted_at IS NOT NULL, hold_until)) FROM (
   SELECT id, attempt, losses, subscription_id FROM deliveries WHERE state = 'sending' AND due_at <= ?1
   ORDER BY due_at LIMIT ?2
-) AS d JOIN subscriptions AS s ON s.id = d.subscription_id"""
+) AS d JOIN subscriptions AS s ON s.id = d.subscription_id JOIN lanes AS l ON l.subscription_id = d.subscription_id"""
 
 _FLYING: Final = msgspec.json.Decoder(list[tuple[int, int]])
-_LANES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int]])
-_LOSSES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int]])
+_LANES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int | None, int]])
+_LOSSES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int, int | None]])
 
 _NOTHING_SENT: Final = (None,) * 7
 """Timings, heads and body of an attempt that left no trace."""
@@ -86,11 +86,14 @@ def settle(transaction: Transaction, requests: Sequence[Sequence[Settlement]]) -
     answers = [flying.pop(settlement.fence.delivery_id, None) == settlement.fence.attempt for settlement in settlements]
     current = [settlement for settlement, is_current in zip(settlements, answers, strict=True) if is_current]
     if current:
+        holds = _holds(transaction, current)
         endings = _Endings(transaction)
         for settlement in current:
-            endings.add(settlement, is_deleted=bool(its_lanes[settlement.fence.subscription_id].is_deleted))
+            lane = its_lanes[settlement.fence.subscription_id]
+            hold_until = max(lane.hold_until or 0, holds.get(lane.subscription_id, 0))
+            endings.add(settlement, hold_until, is_deleted=bool(lane.is_deleted))
         endings.write()
-        _adjust_lanes(transaction, its_lanes, current)
+        _adjust_lanes(transaction, its_lanes, current, holds)
         _deactivate_gone(transaction, current)
         lanes.refresh(transaction, its_lanes)
     answer = iter(answers)
@@ -120,11 +123,11 @@ def log_losses(transaction: Transaction) -> Losses:
     found = _LOSSES.decode(transaction.one(_LOST, (transaction.now, LOSSES_MAX)))
     endings = _Endings(transaction)
     parked = 0
-    for delivery_id, attempt, losses, subscription_id, is_deleted in found:
+    for delivery_id, attempt, losses, subscription_id, is_deleted, hold_until in found:
         verdict = lifecycle.verdict_of_loss(losses)
         parked += isinstance(verdict, GiveUp) and not is_deleted
         fence = Fence(delivery_id=delivery_id, subscription_id=subscription_id, company_id=0, attempt=attempt)
-        endings.add_loss(fence, verdict, losses, is_deleted=bool(is_deleted))
+        endings.add_loss(fence, verdict, losses, hold_until or 0, is_deleted=bool(is_deleted))
     endings.write()
     lanes.refresh(transaction, {row[3] for row in found})
     return Losses(len(found), parked)
@@ -135,6 +138,7 @@ class _LaneState(NamedTuple):
     is_deleted: int
     slots: int
     slots_max: int
+    hold_until: int | None
     in_flight: int
 
 
@@ -147,18 +151,28 @@ def _read(transaction: Transaction, fences: Sequence[Fence]) -> tuple[dict[int, 
     return dict(_FLYING.decode(flying)), {row[0]: _LaneState(*row) for row in _LANES.decode(its_lanes)}
 
 
+def _holds(transaction: Transaction, settlements: Sequence[Settlement]) -> Mapping[int, int]:
+    """Return until when the settlements want their subscriptions held."""
+    holds: dict[int, int] = {}
+    for settlement in settlements:
+        if settlement.hold_ms is not None:
+            subscription_id = settlement.fence.subscription_id
+            holds[subscription_id] = max(holds.get(subscription_id, 0), transaction.now + settlement.hold_ms)
+    return holds
+
+
 def _adjust_lanes(
-    transaction: Transaction, its_lanes: Mapping[int, _LaneState], settlements: Sequence[Settlement]
+    transaction: Transaction,
+    its_lanes: Mapping[int, _LaneState],
+    settlements: Sequence[Settlement],
+    holds: Mapping[int, int],
 ) -> None:
     """Grow or halve the lanes' slots and lengthen their holds; most settlements change neither."""
     answers, timeouts = Counter[int](), Counter[int]()
-    holds: dict[int, int] = {}
     for settlement in settlements:
         subscription_id = settlement.fence.subscription_id
         answers[subscription_id] += settlement.answered
         timeouts[subscription_id] += settlement.timed_out
-        if settlement.hold_ms is not None:
-            holds[subscription_id] = max(holds.get(subscription_id, 0), transaction.now + settlement.hold_ms)
     rows = []
     for subscription_id in answers:
         lane = its_lanes[subscription_id]
@@ -190,12 +204,12 @@ class _Endings:
         self._moved: list[tuple[Any, ...]] = []
         self._log: list[tuple[Any, ...]] = []
 
-    def add(self, settlement: Settlement, *, is_deleted: bool) -> None:
+    def add(self, settlement: Settlement, hold_until: int, *, is_deleted: bool) -> None:
         """Add the end that a worker reports."""
         record, timings = settlement.record, settlement.record.timings
-        next_attempt_at, dead_lettered = self._move(settlement.fence, settlement.verdict, 1, 0, is_deleted=is_deleted)
-        if next_attempt_at is not None and settlement.hold_ms is not None:
-            next_attempt_at = max(next_attempt_at, self._transaction.wall + settlement.hold_ms)
+        next_attempt_at, dead_lettered = self._move(
+            settlement.fence, settlement.verdict, 1, 0, hold_until, is_deleted=is_deleted
+        )
         self._log.append(
             (
                 self._transaction.counters.next_attempt(),
@@ -218,9 +232,9 @@ class _Endings:
             )
         )
 
-    def add_loss(self, fence: Fence, verdict: Verdict, losses: int, *, is_deleted: bool) -> None:
+    def add_loss(self, fence: Fence, verdict: Verdict, losses: int, hold_until: int, *, is_deleted: bool) -> None:
         """Add an attempt that nobody reports any more: it uses no retry and took no time that we know of."""
-        next_attempt_at, dead_lettered = self._move(fence, verdict, 0, losses + 1, is_deleted=is_deleted)
+        next_attempt_at, dead_lettered = self._move(fence, verdict, 0, losses + 1, hold_until, is_deleted=is_deleted)
         attempt_id = self._transaction.counters.next_attempt()
         known = (attempt_id, fence.delivery_id, fence.subscription_id, fence.attempt, None, ErrorClass.LOST, None, 0)
         self._log.append((*known, *_NOTHING_SENT, next_attempt_at, dead_lettered))
@@ -234,7 +248,7 @@ class _Endings:
         _LOG.run(transaction, self._log, (transaction.wall,))
 
     def _move(
-        self, fence: Fence, verdict: Verdict, failures: int, losses: int, *, is_deleted: bool
+        self, fence: Fence, verdict: Verdict, failures: int, losses: int, hold_until: int, *, is_deleted: bool
     ) -> tuple[int | None, bool]:
         """Move the delivery; return when its next attempt is due by the wall clock, and whether it is dead now."""
         now, wall = self._transaction.now, self._transaction.wall
@@ -249,7 +263,7 @@ class _Endings:
             case Retry(wait_ms):
                 state = lifecycle.after(lifecycle.SENDING, Move.LOSE if losses else Move.RETRY)
                 self._moved.append((fence.delivery_id, state, failures, losses, now + wait_ms, None, None))
-                return wall + wait_ms, False
+                return wall + max(wait_ms, hold_until - now), False
             case GiveUp(reason):
                 state = lifecycle.after(lifecycle.SENDING, Move.PARK if losses else Move.GIVE_UP)
                 self._moved.append((fence.delivery_id, state, failures, losses, None, reason, wall))
