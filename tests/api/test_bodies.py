@@ -159,3 +159,17 @@ def test_a_caller_that_leaves_in_the_middle_harms_nobody(server: Server) -> None
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(f'{HEAD}Content-Length: 100\r\n\r\n{{"name":'.encode())
     assert server.call("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"name":1}', "expected a string, got a whole number."),
+        (b'{"name":["a"]}', "expected a string, got a list."),
+        (b'{"name":"a","retentionDays":"7"}', "expected a whole number or null, got a string."),
+    ],
+)
+def test_a_wrong_type_is_told_in_words(server: Server, body: bytes, message: str) -> None:
+    answer = server.call("POST", "/v1/companies", body)
+    assert answer.status == 400
+    assert answer.json["validationErrors"][0]["message"] == message

@@ -41,6 +41,18 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 _TOO_SLOW: Final = "the body came too slowly"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+_TYPES: Final = re.compile(r"`(\w+(?: \| \w+)*)`")
+_IN_WORDS: Final = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "datetime": "an instant (RFC 3339)",
+    "null": "null",
+}
+"""How the decoder's types read to somebody who writes JSON."""
 _WHERE: Final = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<field>.*)`$", re.DOTALL)
 _MISSING: Final = re.compile(r"^Object missing required field `(?P<field>[^`]*)`$")
 
@@ -254,7 +266,7 @@ def _too_large(bytes_max: int) -> TooLarge:
 
 
 def _refuse(message: str) -> NoReturn:
-    where = _WHERE.match(message)
+    where = _WHERE.match(_TYPES.sub(_in_words, message))
     what, place = (where["what"], where["field"]) if where else (message, "")
     missing = _MISSING.match(what)
     if missing:
@@ -263,6 +275,12 @@ def _refuse(message: str) -> NoReturn:
     if place:
         raise Invalid.field(place, f"{what[:1].lower()}{what[1:]}.")
     raise Invalid(f"The body: {what[:1].lower()}{what[1:]}.")
+
+
+def _in_words(types: re.Match[str]) -> str:
+    """Say `int | null` as a person would; a name that is no type stays as it is, between its backquotes."""
+    names = types[1].split(" | ")
+    return " or ".join(_IN_WORDS[name] for name in names) if _IN_WORDS.keys() >= set(names) else types[0]
 
 
 # --- members of a body -----------------------------------------------------------------------------------------------
