@@ -1,0 +1,294 @@
+-- The first schema. Instants are bigint milliseconds since the Unix epoch, UTC, by the database's clock.
+-- Ids of events (key), deliveries and attempts rise and carry the day they were made: (days since 2024-01-01) * 2^39 + n,
+-- n from the sequence below.
+--
+-- Written so that it can be spread over nodes: a table that grows carries the bucket of its company (0 to 255; rows of
+-- keys and event ids: of a hash of their text), last in every key, and no other unique key exists. No foreign key
+-- crosses buckets or leads to a global table. A `-- distribute:` line says how each table would be spread. Text that is
+-- a key is compared byte by byte, whatever the database's collation is or becomes.
+
+-- Begins again after 2^39 - 1: at a thousand ids a second in 17 years, and then only the order within that day suffers.
+CREATE SEQUENCE ids AS bigint MAXVALUE 549755813887 CYCLE;
+
+-- --- global ----------------------------------------------------------------------------------------------------------
+
+CREATE TABLE installation (
+  only_row boolean NOT NULL,
+  change_counter bigint NOT NULL,       -- rises with each change of tokens, companies, catalogue
+  catalogue_revision bigint NOT NULL,
+  probed_at bigint NOT NULL             -- written by the readiness probe
+);
+-- distribute: reference
+ALTER TABLE installation ADD CONSTRAINT installation_pkey PRIMARY KEY (only_row);
+ALTER TABLE installation ADD CONSTRAINT installation_only_row CHECK (only_row);
+
+CREATE TABLE companies (
+  id integer NOT NULL,
+  name text NOT NULL,
+  revision bigint NOT NULL DEFAULT 1,   -- rises with each change of its subscriptions
+  retention_days integer,
+  created_at bigint NOT NULL,
+  deleted_at bigint,
+  bucket smallint NOT NULL              -- set when the company is made, never changed, copied into each of its rows
+);
+-- distribute: reference
+ALTER TABLE companies ADD CONSTRAINT companies_pkey PRIMARY KEY (id);
+ALTER TABLE companies ADD CONSTRAINT companies_id CHECK (id >= 1);
+ALTER TABLE companies ADD CONSTRAINT companies_name CHECK (name <> '');
+ALTER TABLE companies ADD CONSTRAINT companies_retention CHECK (retention_days > 0);
+ALTER TABLE companies ADD CONSTRAINT companies_bucket CHECK (bucket BETWEEN 0 AND 255);
+
+CREATE TABLE tokens (
+  id integer NOT NULL,
+  company_id integer,
+  name text NOT NULL,
+  role text NOT NULL,
+  hash bytea NOT NULL,
+  created_at bigint NOT NULL,
+  expires_at bigint
+);
+-- distribute: reference
+ALTER TABLE tokens ADD CONSTRAINT tokens_pkey PRIMARY KEY (id);
+ALTER TABLE tokens ADD CONSTRAINT tokens_hash_once UNIQUE (hash);
+ALTER TABLE tokens ADD CONSTRAINT tokens_company FOREIGN KEY (company_id) REFERENCES companies (id);
+ALTER TABLE tokens ADD CONSTRAINT tokens_id CHECK (id >= 1);
+ALTER TABLE tokens ADD CONSTRAINT tokens_hash CHECK (length(hash) = 32);
+ALTER TABLE tokens ADD CONSTRAINT tokens_role CHECK (role IN ('operator', 'publisher', 'member', 'viewer'));
+ALTER TABLE tokens ADD CONSTRAINT tokens_owner CHECK ((company_id IS NULL) = (role IN ('operator', 'publisher')));
+CREATE INDEX tokens_of_company ON tokens (company_id, id);
+
+CREATE TABLE event_types (
+  name text COLLATE "C" NOT NULL,
+  v1_name text COLLATE "C",
+  v2_name text COLLATE "C",
+  kind text NOT NULL,
+  description text,
+  schema bytea                          -- JSON as it was given
+);
+-- distribute: reference
+ALTER TABLE event_types ADD CONSTRAINT event_types_pkey PRIMARY KEY (name);
+ALTER TABLE event_types ADD CONSTRAINT event_types_v1_name_once UNIQUE (v1_name);
+ALTER TABLE event_types ADD CONSTRAINT event_types_v2_name_once UNIQUE (v2_name);
+ALTER TABLE event_types ADD CONSTRAINT event_types_kind CHECK (kind IN ('ordinary', 'ping', 'operational'));
+
+-- What the catalogue said, by revision, so that "why was this not delivered" can be answered after it changed.
+CREATE TABLE event_type_revisions (
+  name text COLLATE "C" NOT NULL,
+  revision bigint NOT NULL,
+  v1_name text,
+  v2_name text,
+  kind text                             -- null: deleted by this revision
+);
+-- distribute: reference
+ALTER TABLE event_type_revisions ADD CONSTRAINT event_type_revisions_pkey PRIMARY KEY (name, revision);
+
+-- --- of one company --------------------------------------------------------------------------------------------------
+
+CREATE TABLE subscriptions (
+  id integer NOT NULL,                  -- once in all buckets: who makes one holds the lock of `installation`
+  company_id integer NOT NULL,
+  revision bigint NOT NULL,
+  callback_url text NOT NULL,
+  event_types text,                     -- JSON array of names as it sees them; null: every ordinary type
+  payload_version text NOT NULL,
+  policies text NOT NULL,               -- JSON, model.Policies; nothing secret
+  secrets text NOT NULL,                -- JSON array of model.Secret, sealed
+  auth_type text NOT NULL,
+  auth_sealed bytea,
+  headers_sealed bytea,
+  active boolean NOT NULL,
+  inactive_reason text,
+  inactive_at bigint,
+  created_at bigint NOT NULL,
+  updated_at bigint NOT NULL,
+  deleted_at bigint,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id, bucket);
+ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_id CHECK (id >= 1);
+ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_payload_version
+  CHECK (payload_version IN ('V1', 'V2', 'STANDARD', 'RAW'));
+ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_inactive CHECK (active = (inactive_at IS NULL));
+CREATE INDEX subscriptions_of_company ON subscriptions (company_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX subscriptions_deleted ON subscriptions (id) WHERE deleted_at IS NOT NULL;
+
+-- What matching saw of a subscription, by its company's revision; read where an event's revision is asked for.
+CREATE TABLE subscription_revisions (
+  company_id integer NOT NULL,
+  subscription_id integer NOT NULL,
+  revision bigint NOT NULL,             -- of the company
+  route text,                           -- JSON, model.Route; null: deleted by this revision
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE subscription_revisions ADD CONSTRAINT subscription_revisions_pkey
+  PRIMARY KEY (company_id, subscription_id, revision, bucket);
+
+-- The queue of one subscription. Claims look here first, and hold its lock while they count what is in flight.
+CREATE TABLE lanes (
+  subscription_id integer NOT NULL,
+  company_id integer NOT NULL,
+  host text NOT NULL,
+  hold_until bigint,                    -- Retry-After: nothing starts earlier
+  -- When a claim should look here: the due time of the first pending row, but not before hold_until; null with none,
+  -- or with all slots taken, for then the end of an attempt sets it again. A hint: a publish lowers it, so it may be
+  -- too early, and a publish that had not committed yet may be missing from it until it is repaired.
+  next_due bigint,
+  slots integer NOT NULL,
+  slots_max integer NOT NULL,
+  is_open boolean NOT NULL,             -- active and not deleted
+  bucket smallint NOT NULL
+) WITH (fillfactor = 50);               -- one small row a subscription, written at every turn: room to stay on its page
+-- distribute: bucket
+ALTER TABLE lanes ADD CONSTRAINT lanes_pkey PRIMARY KEY (subscription_id, bucket);
+ALTER TABLE lanes ADD CONSTRAINT lanes_subscription
+  FOREIGN KEY (subscription_id, bucket) REFERENCES subscriptions (id, bucket);
+ALTER TABLE lanes ADD CONSTRAINT lanes_slots CHECK (slots >= 1);
+ALTER TABLE lanes ADD CONSTRAINT lanes_slots_max CHECK (slots_max BETWEEN 1 AND 100);
+CREATE INDEX lanes_due ON lanes (next_due) WHERE is_open AND next_due IS NOT NULL;
+
+-- --- events ----------------------------------------------------------------------------------------------------------
+
+-- Every event by its id, publisher's or ours; its bucket is that of a hash of the id.
+CREATE TABLE event_keys (
+  id text COLLATE "C" NOT NULL,
+  fingerprint bytea,                    -- null: the id is ours
+  event_type text NOT NULL,
+  key bigint NOT NULL,
+  accepted_at bigint NOT NULL,
+  deliveries integer NOT NULL,          -- as first answered, like the three above
+  event_bucket smallint NOT NULL,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE event_keys ADD CONSTRAINT event_keys_pkey PRIMARY KEY (id, bucket);
+ALTER TABLE event_keys ADD CONSTRAINT event_keys_fingerprint CHECK (length(fingerprint) = 32);
+
+-- A body is stored once, in the bucket of its first recipient.
+CREATE TABLE events (
+  key bigint NOT NULL,
+  id text NOT NULL,
+  event_type text NOT NULL,
+  data bytea,                           -- compact JSON; null once erased
+  occurred_at bigint NOT NULL,
+  accepted_at bigint NOT NULL,
+  catalogue_revision bigint NOT NULL,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (key, bucket);
+
+CREATE TABLE recipients (
+  company_id integer NOT NULL,
+  event_key bigint NOT NULL,
+  company_revision bigint NOT NULL,
+  accepted_at bigint NOT NULL,          -- of the event, as its type: a company's list needs no other bucket
+  event_type text NOT NULL,
+  entries text,                         -- JSON array of model.Entry; null where they say nothing
+  event_bucket smallint NOT NULL,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE recipients ADD CONSTRAINT recipients_pkey PRIMARY KEY (company_id, event_key, bucket);
+CREATE INDEX recipients_of_event ON recipients (event_key);
+
+CREATE TABLE idempotency_keys (
+  key text COLLATE "C" NOT NULL,
+  fingerprint bytea NOT NULL,
+  answer text NOT NULL,                 -- JSON array of protocol.Accepted: the first answer
+  expires_at bigint NOT NULL,
+  bucket smallint NOT NULL              -- of a hash of the key
+);
+-- distribute: bucket
+ALTER TABLE idempotency_keys ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (key, bucket);
+ALTER TABLE idempotency_keys ADD CONSTRAINT idempotency_keys_fingerprint CHECK (length(fingerprint) = 32);
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+
+-- --- deliveries ------------------------------------------------------------------------------------------------------
+
+CREATE TABLE deliveries (
+  id bigint NOT NULL,
+  event_key bigint NOT NULL,
+  due_at bigint,                        -- when the engine must look again: schedule, retry wait and lease in one
+  claimed_at bigint,
+  settled_at bigint,
+  subscription_id integer NOT NULL,
+  company_id integer NOT NULL,
+  attempt integer NOT NULL DEFAULT 0,   -- raised at each claim, never lowered: the number in the log, and the fence
+  failures integer NOT NULL DEFAULT 0,  -- settled failed attempts of this round: they alone drive the schedule
+  losses integer NOT NULL DEFAULT 0,    -- attempts lost in a row
+  data_bytes integer NOT NULL,          -- of the event's data, which may lie in another bucket: what a claim carries
+  state text NOT NULL,
+  payload_version text NOT NULL,        -- frozen at creation, as the two below
+  type_name text NOT NULL,
+  source text,
+  reason text,                          -- lifecycle.Reason, of dead and cancelled
+  event_bucket smallint NOT NULL,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_pkey PRIMARY KEY (id, bucket);
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_once UNIQUE (event_key, subscription_id, bucket);
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_lane
+  FOREIGN KEY (subscription_id, bucket) REFERENCES lanes (subscription_id, bucket);
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_state
+  CHECK (state IN ('pending', 'sending', 'succeeded', 'dead', 'cancelled'));
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_due_while_open
+  CHECK ((due_at IS NULL) = (state IN ('succeeded', 'dead', 'cancelled')));
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_claimed_while_sending
+  CHECK ((claimed_at IS NOT NULL) = (state = 'sending'));
+CREATE INDEX deliveries_due ON deliveries (subscription_id, due_at, id) WHERE state = 'pending';
+CREATE INDEX deliveries_leased ON deliveries (due_at) WHERE state = 'sending';
+CREATE INDEX deliveries_in_flight ON deliveries (subscription_id) WHERE state = 'sending';
+CREATE INDEX deliveries_open ON deliveries (subscription_id, id) WHERE due_at IS NOT NULL;
+
+-- No foreign key to its delivery: the two will come to lie in partitions of different days.
+CREATE TABLE attempts (
+  id bigint NOT NULL,
+  delivery_id bigint NOT NULL,
+  created_at bigint NOT NULL,
+  next_attempt_at bigint,
+  subscription_id integer NOT NULL,
+  number integer NOT NULL,
+  http_status integer,
+  duration_ms integer NOT NULL,
+  dns_ms integer,
+  connect_ms integer,
+  tls_ms integer,
+  wait_ms integer,
+  dead_lettered boolean NOT NULL,
+  error text,
+  detail text,
+  request_head bytea,
+  response_head bytea,
+  response_body bytea,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE attempts ADD CONSTRAINT attempts_pkey PRIMARY KEY (id, bucket);
+ALTER TABLE attempts ADD CONSTRAINT attempts_once UNIQUE (delivery_id, number, bucket);
+ALTER TABLE attempts ADD CONSTRAINT attempts_number CHECK (number >= 1);
+ALTER TABLE attempts ADD CONSTRAINT attempts_error
+  CHECK (error IN ('timeout', 'dns', 'connect', 'tls', 'blocked', 'protocol', 'oauth', 'status', 'lost'));
+CREATE INDEX attempts_log ON attempts (subscription_id, id);
+
+-- --- what every installation begins with -----------------------------------------------------------------------------
+
+INSERT INTO installation (only_row, change_counter, catalogue_revision, probed_at) VALUES (true, 1, 1, 0);
+-- The company that operational events are also for; no event can name it.
+INSERT INTO companies (id, name, created_at, bucket) VALUES (1, 'operator', 0, 1);
+
+INSERT INTO event_types (name, v1_name, v2_name, kind) VALUES
+  ('collaboration-request.created', 'collaboration-request.created', 'org.tsanet.connect.collaboration-request.created', 'ordinary'),
+  ('note.created', 'note.created', 'org.tsanet.connect.collaboration-request.note.created', 'ordinary'),
+  ('collaboration-request.closed', NULL, 'org.tsanet.connect.collaboration-request.closed', 'ordinary'),
+  ('collaboration-request.response.created', NULL, 'org.tsanet.connect.collaboration-request.response.created', 'ordinary'),
+  ('collaboration-request.response.updated', NULL, 'org.tsanet.connect.collaboration-request.response.updated', 'ordinary'),
+  ('webhook.ping', 'webhook.ping', 'org.tsanet.connect.webhook.ping', 'ping'),
+  ('subscription.failing', 'subscription.failing', 'org.tsanet.connect.subscription.failing', 'operational'),
+  ('subscription.deactivated', 'subscription.deactivated', 'org.tsanet.connect.subscription.deactivated', 'operational'),
+  ('subscription.recovered', 'subscription.recovered', 'org.tsanet.connect.subscription.recovered', 'operational'),
+  ('delivery.dead', 'delivery.dead', 'org.tsanet.connect.delivery.dead', 'operational');
+INSERT INTO event_type_revisions (name, revision, v1_name, v2_name, kind)
+  SELECT name, 1, v1_name, v2_name, kind FROM event_types;

@@ -1,0 +1,256 @@
+"""The verb `claim_due`: fair, bounded, and quick however much waits.
+
+Looks at lanes, never at the backlog. It locks the due lanes that nobody else holds, counts what each has in flight,
+asks `fairness.share`, and takes the first rows of the granted ones. Counted before the lock, two claims would fill one
+lane twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
+
+from hookline import fairness
+from hookline.fairness import Flight, Lane
+from hookline.model import PayloadVersion
+from hookline.storage.postgres import lanes, subscriptions
+from hookline.storage.postgres.database import Transaction
+from hookline.storage.postgres.lanes import LockedLane
+from hookline.storage.postgres.settling import LOSSES_MAX, Losses, log_losses
+from hookline.storage.protocol import Claim, Claimed
+
+LANES_MAX: Final = 256
+"""Lanes that one claim looks at: more than it can usually grant, few enough to count what each has in flight."""
+
+SKIPPED_AGAIN_MS: Final = 5
+"""A due lane that another transaction holds is looked at again so soon: it is held for about one commit."""
+
+_GOLDEN: Final = 1_327_217_885
+_RING: Final = (1 << 31) - 1
+"""Lanes stand on a ring of 2^31 places, each at its id times 2^31 divided by the golden ratio: neighbours are spread
+evenly. Each claim begins one such step further, so that every place comes up soon and equally often."""
+
+_FIRST_LEASE_END: Final = """
+SELECT min(due_at) FROM deliveries WHERE bucket = any($1::smallint[]) AND state = 'sending'"""
+
+_LOCK_DUE: Final = f"""
+WITH due AS MATERIALIZED (
+  SELECT l.subscription_id, l.bucket, ((l.subscription_id::bigint + $3) * {_GOLDEN} & {_RING}) * c.its_due AS place
+  FROM lanes AS l JOIN (
+    SELECT company_id, count(*) AS its_due FROM lanes
+    WHERE bucket = any($1::smallint[]) AND is_open AND next_due <= $2
+    GROUP BY company_id
+  ) AS c USING (company_id)
+  WHERE l.bucket = any($1) AND l.is_open AND l.next_due <= $2 AND NOT EXISTS (
+    SELECT FROM unnest($4::integer[], $5::text[]) AS f (company_id, host)
+    WHERE f.company_id = l.company_id AND f.host = l.host)
+  ORDER BY place LIMIT {LANES_MAX}
+), locked AS MATERIALIZED (
+  SELECT l.subscription_id, l.company_id, l.host, l.slots, l.slots_max, l.hold_until, l.bucket
+  FROM due JOIN lanes AS l ON l.subscription_id = due.subscription_id AND l.bucket = due.bucket
+  WHERE l.bucket = any($1) AND l.is_open AND l.next_due <= $2
+  FOR NO KEY UPDATE OF l SKIP LOCKED
+)
+SELECT locked.subscription_id, company_id, host, slots, slots_max, hold_until, locked.bucket
+FROM due LEFT JOIN locked ON locked.subscription_id = due.subscription_id AND locked.bucket = due.bucket
+ORDER BY place"""
+"""Due lanes in turn over companies; one that could not be locked is a row of nulls. A lane's place on the ring, times
+how many lanes of its company are due, is the turn at which it would come up if each company sent its lanes along the
+ring: so nobody gains by having many."""
+
+_TAKE: Final = """
+WITH walked AS (
+  SELECT d.*, row_number() OVER (PARTITION BY d.subscription_id ORDER BY d.due_at, d.id) AS turn
+  FROM unnest($3::integer[], $4::integer[]) AS granted (subscription_id, room) CROSS JOIN LATERAL (
+    SELECT n.id, n.subscription_id, n.due_at, n.data_bytes, n.bucket FROM deliveries AS n
+    WHERE n.bucket = any($1::smallint[]) AND n.state = 'pending'
+      AND n.subscription_id = granted.subscription_id AND n.due_at <= $2
+    ORDER BY n.due_at, n.id LIMIT granted.room
+  ) AS d
+), sized AS (
+  SELECT id, bucket, data_bytes, sum(data_bytes) OVER whole AS total, row_number() OVER whole AS place
+  FROM walked WINDOW whole AS (ORDER BY turn, id)
+), taken AS (
+  UPDATE deliveries AS d SET state = 'sending', attempt = d.attempt + 1, due_at = $5, claimed_at = $2
+  FROM sized
+  WHERE d.bucket = any($1) AND d.id = sized.id AND d.bucket = sized.bucket AND d.state = 'pending'
+    AND (sized.total <= $6 OR sized.place = 1)
+  RETURNING sized.place, d.*
+)
+SELECT t.id, t.attempt, t.failures, t.subscription_id, s.revision, t.company_id, t.type_name, t.payload_version,
+  t.source, t.event_key, t.event_bucket, (SELECT count(*) FROM sized)
+FROM taken AS t JOIN subscriptions AS s ON s.id = t.subscription_id AND s.bucket = t.bucket
+WHERE s.bucket = any($1)
+ORDER BY t.place"""
+"""The first rows of each granted lane, one of each lane a turn, as far as the bytes go; one always goes."""
+
+_EVENTS: Final = """
+SELECT key, id, event_type, occurred_at, accepted_at, data FROM events
+WHERE bucket = any($1::smallint[]) AND key = any($2::bigint[])"""
+
+_NEXT_DUE: Final = """
+SELECT least(
+  (SELECT min(next_due) FROM lanes WHERE bucket = any($1::smallint[]) AND is_open AND next_due > $2),
+  (SELECT min(due_at) FROM deliveries WHERE bucket = any($1) AND state = 'sending'))"""
+
+
+class ClaimRequest(Struct, frozen=True):
+    """What one node asks for."""
+
+    flight: Flight
+    rows_max: int
+    body_bytes_max: int
+    lease_ms: int
+    known: Mapping[int, int]
+    number: int
+    """Of the claims of this node: where on the ring it begins."""
+
+
+async def claim_due(transaction: Transaction, request: ClaimRequest) -> Claim:
+    """Judge leases that have passed, then take what fairness grants of the due lanes."""
+    losses = await _losses(transaction)
+    due = await _due_lanes(transaction, request)
+    granted = fairness.share(due.lanes, request.flight, request.rows_max)
+    taken = await _take(transaction, granted, request) if granted else ()
+    stirred = [
+        due.locked[lane.subscription_id]
+        for lane in due.lanes
+        if lane.subscription_id in granted or lane.in_flight >= lane.slots
+    ]
+    await lanes.write(transaction, stirred)
+    revisions = {row.subscription_id: row.subscription_revision for row in taken}
+    unknown = [key for key, revision in revisions.items() if request.known.get(key) != revision]
+    found = taken[0].found if taken else 0
+    return Claim(
+        deliveries=await _with_events(transaction, taken, {lane.subscription_id: lane.host for lane in due.lanes}),
+        subscriptions=await subscriptions.by_ids(transaction, unknown) if unknown else {},
+        lost=losses.lost,
+        parked=losses.parked,
+        next_due_ms=await _next_due_ms(transaction, due),
+        more=len(taken) < found
+        or (len(taken) < sum(granted.values()) and fairness.is_any_short(due.lanes, granted))
+        or sum(granted.values()) >= request.rows_max
+        or losses.lost == LOSSES_MAX
+        or (len(due.lanes) == LANES_MAX and bool(stirred)),
+    )
+
+
+async def _losses(transaction: Transaction) -> Losses:
+    first_lease_end = await transaction.connection.fetchval(_FIRST_LEASE_END, transaction.buckets)
+    if first_lease_end is None or first_lease_end > transaction.now:
+        return Losses(0, 0)
+    return await log_losses(transaction)
+
+
+class _DueLanes(NamedTuple):
+    lanes: Sequence[Lane]
+    """In turn over companies."""
+    locked: Mapping[int, LockedLane]
+    skipped: int
+    """Those that another transaction holds."""
+
+
+async def _due_lanes(transaction: Transaction, request: ClaimRequest) -> _DueLanes:
+    """Lock the due lanes that are free, then count what each has in flight."""
+    flight = request.flight
+    full_hosts = set(fairness.full_hosts(flight))
+    blocked = [pair for pair, count in flight.by_company_at_host.items() if pair[1] in full_hosts and count > 0]
+    rows = await transaction.connection.fetch(
+        _LOCK_DUE,
+        transaction.buckets,
+        transaction.now,
+        request.number & _RING,
+        [company_id for company_id, _ in blocked],
+        [host for _, host in blocked],
+    )
+    free = [row for row in rows if row[0] is not None]
+    in_flight = await lanes.in_flight(transaction, [row[0] for row in free]) if free else {}
+    return _DueLanes(
+        [
+            Lane(
+                subscription_id=subscription_id,
+                company_id=company_id,
+                host=host,
+                slots=slots,
+                in_flight=in_flight.get(subscription_id, 0),
+            )
+            for subscription_id, company_id, host, slots, _, _, _ in free
+        ],
+        {
+            subscription_id: LockedLane(subscription_id, slots, slots_max, hold_until, bucket)
+            for subscription_id, _, _, slots, slots_max, hold_until, bucket in free
+        },
+        len(rows) - len(free),
+    )
+
+
+class _Taken(NamedTuple):
+    """A row as `_TAKE` returns it."""
+
+    id: int
+    attempt: int
+    failures: int
+    subscription_id: int
+    subscription_revision: int
+    company_id: int
+    type_name: str
+    payload_version: str
+    source: str | None
+    event_key: int
+    event_bucket: int
+    found: int
+    """How many rows there were before the bytes were counted."""
+
+
+async def _take(transaction: Transaction, granted: Mapping[int, int], request: ClaimRequest) -> Sequence[_Taken]:
+    rows = await transaction.connection.fetch(
+        _TAKE,
+        transaction.buckets,
+        transaction.now,
+        list(granted),
+        list(granted.values()),
+        transaction.now + request.lease_ms,
+        request.body_bytes_max,
+    )
+    return [_Taken(*row) for row in rows]
+
+
+async def _with_events(
+    transaction: Transaction, taken: Sequence[_Taken], hosts: Mapping[int, str]
+) -> tuple[Claimed, ...]:
+    """Join rows with their events, which may lie in other buckets, each read once however many deliveries it has."""
+    if not taken:
+        return ()
+    rows: Sequence[Any] = await transaction.connection.fetch(
+        _EVENTS, list({row.event_bucket for row in taken}), list({row.event_key for row in taken})
+    )
+    events = {row[0]: row for row in rows}
+    return tuple([_claimed(row, events[row.event_key], hosts[row.subscription_id]) for row in taken])
+
+
+def _claimed(row: _Taken, event: Sequence[Any], host: str) -> Claimed:
+    return Claimed(
+        id=row.id,
+        attempt=row.attempt,
+        failures=row.failures,
+        subscription_id=row.subscription_id,
+        subscription_revision=row.subscription_revision,
+        company_id=row.company_id,
+        host=host,
+        event_id=event[1],
+        event_type=event[2],
+        type_name=row.type_name,
+        payload_version=PayloadVersion(row.payload_version),
+        source=row.source,
+        occurred_at=event[3],
+        accepted_at=event[4],
+        data=event[5],
+    )
+
+
+async def _next_due_ms(transaction: Transaction, due: _DueLanes) -> int | None:
+    next_due = await transaction.connection.fetchval(_NEXT_DUE, transaction.buckets, transaction.now)
+    waits = [max(0, next_due - transaction.now)] if next_due is not None else []
+    if due.skipped:
+        waits.append(SKIPPED_AGAIN_MS)
+    return min(waits, default=None)

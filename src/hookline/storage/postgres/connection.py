@@ -1,0 +1,142 @@
+"""How connections are made, how long anything on them may take, and what durability rests on."""
+
+from typing import Any, Final
+
+import asyncpg
+from msgspec import Struct
+
+from hookline.errors import HooklineError, Invalid, StartRefused, Unavailable
+
+VERSION_MIN: Final = 15
+"""The oldest release that is still maintained and that we test the schema's needs against."""
+
+POOL_MAX: Final = 10
+"""Connections of one process: verbs are short, and a server of two cores serves no more of them at once."""
+
+QUERIES_MAX: Final = 10_000_000
+"""After so many a connection is made anew: its server process may have grown. asyncpg's 50,000 are minutes of ours."""
+
+_SESSION: Final = {
+    "application_name": "hookline",
+    "jit": "off",  # compiling costs more than any statement of ours takes
+    "timezone": "UTC",
+    # asyncpg asks the catalogue for array types on each new connection: seconds on a Citus node without this, which
+    # any other PostgreSQL takes for a setting of an extension that it does not have.
+    "citus.override_table_visibility": "off",
+}
+
+NO_DATABASE: Final = "3D000"
+CONNECTION_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""Raised by the driver itself where the server cannot be reached, is too slow, or went away."""
+
+_UNAVAILABLE_CLASSES: Final = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58", "F0", "XX"})
+"""SQLSTATE classes that speak of the server, not of a row: connection, read-only after a failover, credentials, rivals
+again and again, resources, locks, shutdown, disk, configuration, corruption."""
+
+_RIVALRY: Final = frozenset({"23505", "40001", "40P01"})
+"""Unique violation, serialization failure, deadlock: a rival was faster, and a second look will see what it did."""
+
+_NO_SUCH_CHARACTER: Final = "22021"
+
+
+class Patience(Struct, frozen=True):
+    """How long the client waits, whatever the server says."""
+
+    connect_seconds: float = 5
+    statement_seconds: float = 10
+    commit_seconds: float = 5
+    """A commit may wait for a synchronous standby, and no setting of the server bounds that."""
+
+
+async def make_pool(dsn: str, patience: Patience) -> "asyncpg.Pool[Any]":
+    """Connect, verify the server, and return a pool on it; raise `StartRefused` with what to do."""
+    statement_ms = str(int(patience.statement_seconds * 1000))
+    session = _SESSION | {"statement_timeout": statement_ms, "idle_in_transaction_session_timeout": statement_ms}
+    try:
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=POOL_MAX,
+            max_queries=QUERIES_MAX,
+            timeout=patience.connect_seconds,
+            command_timeout=patience.statement_seconds,
+            target_session_attrs="read-write",
+            server_settings=session,
+            reset=_leave,
+        )
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
+        raise _refused(error) from error
+    try:
+        async with pool.acquire() as connection:
+            await _verify(connection)
+    except BaseException:
+        await pool.close()
+        raise
+    return pool
+
+
+async def connect(dsn: str, patience: Patience) -> Any:
+    """Make one connection for work that may take its time: a migration."""
+    try:
+        return await asyncpg.connect(
+            dsn, timeout=patience.connect_seconds, target_session_attrs="read-write", server_settings=_SESSION
+        )
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
+        raise _refused(error) from error
+
+
+def is_rivalry(error: asyncpg.PostgresError) -> bool:
+    """Tell whether running the same transaction again is the remedy."""
+    return error.sqlstate in _RIVALRY
+
+
+def translated(error: Exception) -> HooklineError | None:
+    """Say in our words what went wrong below; None where it is a bug of ours."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state == _NO_SUCH_CHARACTER:
+            return Invalid("Text must not contain the character U+0000: PostgreSQL cannot store it.")
+        if state[:2] in _UNAVAILABLE_CLASSES:
+            return Unavailable(f"The database did not confirm (SQLSTATE {state}).")
+        return None
+    # A value that does not fit its parameter is an InterfaceError too, and nobody's fault but ours.
+    if isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError):
+        return Unavailable("The database did not answer in time, or the connection to it was lost.")
+    return None
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether a column of text can hold this; what it cannot hold is not there."""
+    return "\0" not in text
+
+
+async def _leave(connection: Any) -> None:
+    """Reset nothing: no verb leaves anything behind in its session, and resetting would cost each a round trip."""
+
+
+async def _verify(connection: Any) -> None:
+    version: int = connection.get_server_version().major
+    if version < VERSION_MIN:
+        raise StartRefused(
+            f"The database is PostgreSQL {version}; Hookline needs {VERSION_MIN} or newer. Upgrade the server."
+        )
+    commit, fsync = await connection.fetchrow("SELECT current_setting('synchronous_commit'), current_setting('fsync')")
+    if commit not in {"on", "remote_apply"}:
+        raise StartRefused(
+            f"The database has synchronous_commit = {commit}: what it acknowledges could be lost. "
+            "Set it to on, for the server or for this user (ALTER ROLE … SET synchronous_commit = on)."
+        )
+    if fsync != "on":
+        raise StartRefused("The database has fsync = off: what it acknowledges could be lost. Set it to on.")
+
+
+def _refused(error: Exception) -> StartRefused:
+    """Say why there is no connection, without naming the address: it may hold a password."""
+    if isinstance(error, asyncpg.PostgresError):
+        reason = f"{error.sqlstate}: {error}" if error.sqlstate != NO_DATABASE else f"{error}; create it first"
+    else:
+        reason = str(error) or type(error).__name__
+    return StartRefused(
+        f"Cannot use the PostgreSQL database ({reason}). HOOKLINE_DATABASE_URL must name a server that accepts writes: "
+        "postgresql://USER:PASSWORD@HOST:PORT/NAME."
+    )

@@ -1,0 +1,156 @@
+"""Run verbs, each as one transaction, and let no exception of the driver past.
+
+What is confirmed is durable: a commit that came back with a warning, too late or not at all is `Unavailable`, its
+outcome unknown. A transaction that a rival got the better of runs again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import asyncpg
+from msgspec import Struct
+
+from hookline.clock import Clock
+from hookline.errors import Unavailable
+from hookline.storage.postgres import buckets, moment
+from hookline.storage.postgres.connection import Patience, is_rivalry, make_pool, translated
+
+Result = TypeVar("Result")
+
+RUNS_MAX: Final = 10
+"""Of one transaction against rivals: each of them got through, so ten in a row are a pathology."""
+
+_WARNING: Final = "01000"
+"""At a commit: "canceling wait for synchronous replication", in whatever language. Then it answers as if all were well,
+but no standby has it."""
+
+
+class Transaction(Struct, frozen=True):
+    """An open transaction, or the place of one whose verb writes with a single statement."""
+
+    connection: Any
+    now: int
+    """What due times and leases count from."""
+    wall: int
+    """What readers are shown."""
+    ids: Sequence[int]
+    """Drawn before it began, as many as were asked for."""
+    buckets: Sequence[int] = buckets.EVERY
+    """The group that it may write: every statement names it for every table that carries buckets."""
+
+    async def draw(self, count: int) -> Sequence[int]:
+        """Draw more ids."""
+        return await moment.draw(self.connection, self.wall, count)
+
+
+Verb = Callable[[Transaction], Awaitable[Result]]
+Query = Callable[[Any], Awaitable[Result]]
+
+
+class Database:
+    """A pool of connections to one server."""
+
+    def __init__(self, dsn: str, clock: Clock | None, patience: Patience) -> None:
+        self._dsn = dsn
+        self._clock = clock
+        self._patience = patience
+        self._pool: Any = None
+
+    async def open(self) -> None:
+        """Connect; raise `StartRefused` where the server is not one that can be relied upon."""
+        self._pool = await make_pool(self._dsn, self._patience)
+
+    async def close(self) -> None:
+        """Let verbs that run end, then disconnect; what outlasts every limit is cut off."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(self._patience.statement_seconds + self._patience.commit_seconds):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    async def read(self, query: Query[Result]) -> Result:
+        """Run a query of one statement."""
+        async with self._connection() as connection:
+            return await query(connection)
+
+    async def read_snapshot(self, query: Query[Result]) -> Result:
+        """Run a query of several statements that all see the same."""
+        async with self._connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            return await query(connection)
+
+    async def moment(self) -> moment.Moment:
+        """Read the clock."""
+        return await self.read(lambda connection: moment.read(connection, self._clock))
+
+    async def write(self, verb: Verb[Result], *, ids: int = 0) -> Result:
+        """Run a verb in a transaction of its own."""
+
+        async def run(transaction: Transaction) -> Result:
+            commit = transaction.connection.transaction()
+            await commit.start()
+            try:
+                result = await verb(transaction)
+            except BaseException:
+                if not transaction.connection.is_closed():
+                    await commit.rollback()
+                raise
+            async with asyncio.timeout(self._patience.commit_seconds):
+                await commit.commit()
+            return result
+
+        return await self.write_at_once(run, ids=ids)
+
+    async def write_at_once(self, verb: Verb[Result], *, ids: int = 0) -> Result:
+        """Run a verb that writes with a single statement, which needs no BEGIN and no COMMIT."""
+        for _ in range(RUNS_MAX):
+            async with self._connection() as connection:
+                instant = await moment.read(connection, self._clock, ids)
+                transaction = Transaction(connection, instant.now, instant.wall, instant.ids)
+                try:
+                    return await _confirmed(connection, verb(transaction))
+                except asyncpg.PostgresError as error:
+                    if not is_rivalry(error):
+                        raise
+        raise Unavailable("Too many requests changed the same thing at once.")
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        """Lend a connection; one that something was cut off on is not lent again."""
+        if self._pool is None:
+            raise Unavailable("The database is not open.")
+        try:
+            connection = await self._pool.acquire(timeout=self._patience.connect_seconds)
+            try:
+                yield connection
+            except (TimeoutError, asyncio.CancelledError):
+                connection.terminate()
+                raise
+            finally:
+                await self._pool.release(connection)
+        except Exception as error:
+            if ours := translated(error):
+                raise ours from error
+            raise
+
+
+async def _confirmed(connection: Any, writing: Awaitable[Result]) -> Result:
+    """Await a write; raise `Unavailable` where the server warned about its commit."""
+    warnings = []
+
+    def note(_connection: Any, message: Any) -> None:
+        if message.sqlstate == _WARNING:
+            warnings.append(message)
+
+    connection.add_log_listener(note)
+    try:
+        result = await writing
+    finally:
+        connection.remove_log_listener(note)
+    if warnings:
+        raise Unavailable("The database committed, but no standby confirmed it: the outcome is unknown.")
+    return result

@@ -1,0 +1,218 @@
+"""Verbs on companies, tokens and the catalogue; each change of them raises the change counter."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from hookline.model import Company, EventType, Role, Token, TypeKind
+from hookline.storage.postgres import buckets, subscriptions
+from hookline.storage.postgres.connection import is_storable
+from hookline.storage.postgres.database import Transaction
+from hookline.storage.postgres.publishing import BUILT_IN_COMPANY_ID
+from hookline.storage.postgres.subscriptions import cut
+from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
+
+_COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies WHERE deleted_at IS NULL"
+_TOKEN: Final = "SELECT id, company_id, name, role, hash, created_at, expires_at FROM tokens"  # noqa: S105 - SQL
+
+_INSERT_COMPANY: Final = """
+INSERT INTO companies (id, name, created_at, retention_days, bucket) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING RETURNING id"""
+_REPLACE_COMPANY: Final = """
+UPDATE companies SET name = $2, retention_days = $3 WHERE id = $1 AND id <> $4 AND deleted_at IS NULL RETURNING id"""
+_DELETE_COMPANY: Final = "UPDATE companies SET deleted_at = $2 WHERE id = $1"
+
+# Shared: tokens of one company may be made side by side, but not while it is being deleted.
+_SHARE_COMPANY: Final = "SELECT id FROM companies WHERE id = $1 AND deleted_at IS NULL FOR SHARE"
+_CREATE: Final = """
+INSERT INTO tokens (id, company_id, name, role, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT DO NOTHING RETURNING id"""
+_REVOKE: Final = """
+DELETE FROM tokens WHERE id = $2::bigint AND company_id IS NOT DISTINCT FROM $1::bigint RETURNING id"""
+_TOKENS: Final = f"{_TOKEN} WHERE company_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT $3"
+_TOKENS_OF_NONE: Final = f"{_TOKEN} WHERE company_id IS NULL AND id > $1::bigint ORDER BY id LIMIT $2"
+
+_CATALOGUE: Final = """
+SELECT i.catalogue_revision, t.name, t.v1_name, t.v2_name, t.kind, t.description, t.schema
+FROM installation AS i LEFT JOIN event_types AS t ON true ORDER BY t.name"""
+_LOCK_INSTALLATION: Final = "SELECT FROM installation FOR NO KEY UPDATE"
+_NAME_TAKEN: Final = """
+SELECT EXISTS (SELECT FROM event_types WHERE name <> $1 AND (v1_name = $2 OR v2_name = $3))"""
+_PUT_TYPE: Final = """
+INSERT INTO event_types (name, v1_name, v2_name, kind, description, schema) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (name) DO UPDATE SET v1_name = $2, v2_name = $3, kind = $4, description = $5, schema = $6"""
+_DELETE_TYPE: Final = "DELETE FROM event_types WHERE name = $1 RETURNING name"
+_RAISE_CATALOGUE: Final = """
+UPDATE installation SET catalogue_revision = catalogue_revision + 1, change_counter = change_counter + 1
+RETURNING catalogue_revision"""
+_KEEP_TYPE: Final = """
+INSERT INTO event_type_revisions (name, revision, v1_name, v2_name, kind) VALUES ($1, $2, $3, $4, $5)"""
+
+# --- companies -------------------------------------------------------------------------------------------------------
+
+
+async def create_company(transaction: Transaction, company: Company) -> Creation:
+    """Store a new company; the id of a deleted one stays taken."""
+    created = await transaction.connection.fetchval(
+        _INSERT_COMPANY,
+        company.id,
+        company.name,
+        company.created_at,
+        company.retention_days,
+        buckets.of_company(company.id),
+    )
+    return await _created(transaction, created)
+
+
+async def replace_company(transaction: Transaction, company: Company) -> bool:
+    """Store a changed name or retention."""
+    replaced = await transaction.connection.fetchval(
+        _REPLACE_COMPANY, company.id, company.name, company.retention_days, BUILT_IN_COMPANY_ID
+    )
+    return await _noted(transaction, replaced)
+
+
+async def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) -> CompanyDeletion:
+    """Mark a company deleted, remove its tokens and, with `cascade`, delete its subscriptions."""
+    if company_id == BUILT_IN_COMPANY_ID or not await subscriptions.lock_company(transaction, company_id):
+        return CompanyDeletion.NOT_FOUND
+    if not await subscriptions.delete_of_company(transaction, company_id, cascade=cascade):
+        return CompanyDeletion.HAS_SUBSCRIPTIONS
+    await transaction.connection.execute("DELETE FROM tokens WHERE company_id = $1", company_id)
+    await transaction.connection.execute(_DELETE_COMPANY, company_id, transaction.wall)
+    await _noted(transaction, company_id)
+    return CompanyDeletion.DELETED
+
+
+async def company(connection: Any, company_id: int) -> Company | None:
+    """Read one, the built-in one included."""
+    row = await connection.fetchrow(f"{_COMPANY} AND id = $1::bigint", company_id)
+    return None if row is None else _company(row)
+
+
+async def companies(connection: Any, after_id: int, limit: int) -> Page[Company]:
+    """Read a page of companies, the built-in one left out."""
+    sql = f"{_COMPANY} AND id > $1::bigint AND id <> $2 ORDER BY id LIMIT $3"
+    rows = await connection.fetch(sql, after_id, BUILT_IN_COMPANY_ID, limit + 1)
+    return cut([_company(row) for row in rows], limit)
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+
+
+async def create_token(transaction: Transaction, token: Token) -> Creation:
+    """Store a new token's hash."""
+    connection, company_id = transaction.connection, token.company_id
+    if company_id is not None and await connection.fetchval(_SHARE_COMPANY, company_id) is None:
+        return Creation.NO_COMPANY
+    created = await connection.fetchval(
+        _CREATE,
+        token.id,
+        company_id,
+        token.name,
+        token.role,
+        token.hash,
+        token.created_at,
+        token.expires_at,
+    )
+    return await _created(transaction, created)
+
+
+async def revoke_token(transaction: Transaction, company_id: int | None, token_id: int) -> bool:
+    """Remove a token of this company, or of none."""
+    return await _noted(transaction, await transaction.connection.fetchval(_REVOKE, company_id, token_id))
+
+
+async def tokens(connection: Any, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
+    """Read a page of the tokens of one company, or of none."""
+    if company_id is None:
+        rows = await connection.fetch(_TOKENS_OF_NONE, after_id, limit + 1)
+    else:
+        rows = await connection.fetch(_TOKENS, company_id, after_id, limit + 1)
+    return cut([_token(row) for row in rows], limit)
+
+
+async def token_by_hash(connection: Any, token_hash: bytes) -> Token | None:
+    """Read the token that a bearer shows."""
+    row = await connection.fetchrow(f"{_TOKEN} WHERE hash = $1", token_hash)
+    return None if row is None else _token(row)
+
+
+async def change_counter(connection: Any) -> int:
+    """Read the change counter."""
+    counter: int = await connection.fetchval("SELECT change_counter FROM installation")
+    return counter
+
+
+# --- the catalogue ---------------------------------------------------------------------------------------------------
+
+
+async def catalogue(connection: Any) -> Catalogue:
+    """Read all event types with their revision."""
+    rows = await connection.fetch(_CATALOGUE)
+    types = [
+        EventType(name=name, v1_name=v1, v2_name=v2, kind=TypeKind(kind), description=description, schema=schema)
+        for _, name, v1, v2, kind, description, schema in rows
+        if name is not None
+    ]
+    return Catalogue(revision=rows[0][0], types={event_type.name: event_type for event_type in types})
+
+
+async def put_event_type(transaction: Transaction, event_type: EventType) -> bool:
+    """Store or replace a type, unless another has one of its names in a version."""
+    connection = transaction.connection
+    name, v1_name, v2_name = event_type.name, event_type.v1_name, event_type.v2_name
+    await connection.execute(_LOCK_INSTALLATION)
+    if await connection.fetchval(_NAME_TAKEN, name, v1_name, v2_name):
+        return False
+    await connection.execute(
+        _PUT_TYPE, name, v1_name, v2_name, event_type.kind, event_type.description, event_type.schema
+    )
+    await _keep_type(transaction, name, v1_name, v2_name, event_type.kind)
+    return True
+
+
+async def delete_event_type(transaction: Transaction, name: str) -> bool:
+    """Delete a type; that it is gone is kept by revision, too."""
+    await transaction.connection.execute(_LOCK_INSTALLATION)
+    if not is_storable(name) or await transaction.connection.fetchval(_DELETE_TYPE, name) is None:
+        return False
+    await _keep_type(transaction, name, None, None, None)
+    return True
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+async def _noted(transaction: Transaction, changed: object) -> bool:
+    """Raise the change counter where something changed."""
+    if changed is not None:
+        await transaction.connection.execute("UPDATE installation SET change_counter = change_counter + 1")
+    return changed is not None
+
+
+async def _created(transaction: Transaction, created: object) -> Creation:
+    return Creation.CREATED if await _noted(transaction, created) else Creation.ID_TAKEN
+
+
+async def _keep_type(
+    transaction: Transaction, name: str, v1_name: str | None, v2_name: str | None, kind: TypeKind | None
+) -> None:
+    """Raise the catalogue's revision, and keep what it says of the type from then on."""
+    revision = await transaction.connection.fetchval(_RAISE_CATALOGUE)
+    await transaction.connection.execute(_KEEP_TYPE, name, revision, v1_name, v2_name, kind)
+
+
+def _company(row: Sequence[Any]) -> Company:
+    return Company(id=row[0], name=row[1], created_at=row[2], retention_days=row[3])
+
+
+def _token(row: Sequence[Any]) -> Token:
+    return Token(
+        id=row[0],
+        company_id=row[1],
+        name=row[2],
+        role=Role(row[3]),
+        hash=row[4],
+        created_at=row[5],
+        expires_at=row[6],
+    )

@@ -1,0 +1,196 @@
+"""`PostgresStorage`: the storage protocol on PostgreSQL, for any number of nodes on one database.
+
+What a verb does stands in the module of its subject; how one becomes a transaction, in `database`.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+from hookline.clock import Clock
+from hookline.fairness import Flight
+from hookline.model import Company, EventType, Subscription, Token
+from hookline.storage.postgres import directory, lanes, log, publishing, schema, settling, subscriptions, upkeep
+from hookline.storage.postgres.claiming import ClaimRequest, claim_due
+from hookline.storage.postgres.connection import Patience
+from hookline.storage.postgres.database import Database
+from hookline.storage.protocol import (
+    AttemptPage,
+    AttemptQuery,
+    Backlog,
+    Catalogue,
+    Claim,
+    CompanyDeletion,
+    Creation,
+    DeliveryView,
+    EventDetail,
+    EventQuery,
+    EventView,
+    Fence,
+    Page,
+    Publication,
+    PublishResult,
+    Routes,
+    Settlement,
+    SubscriptionQuery,
+)
+
+
+class PostgresStorage:
+    """Fulfils `storage.protocol.Storage`. Time is the database's, unless a test passes a clock.
+
+    An empty database is given the current schema; one with an older schema is refused until it is migrated.
+    """
+
+    def __init__(self, dsn: str, *, clock: Clock | None = None, patience: Patience | None = None) -> None:
+        self._dsn = dsn
+        self._database = Database(dsn, clock, patience or Patience())
+        self._turn = asyncio.Lock()
+        """The engine's verbs of one node go one after the other: a claim sees the room that settlements asked for with
+        it have made, and finds no lane locked by them."""
+        self._claims = count()
+
+    async def open(self) -> None:
+        await self._database.open()
+        try:
+            if await self._database.read(schema.version_of) == 0:
+                await schema.migrate(self._dsn)
+            await self._database.read(schema.verify)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def probe(self) -> None:
+        await self._database.write_at_once(upkeep.probe)
+
+    # publishing
+
+    async def catalogue(self) -> Catalogue:
+        return await self._database.read(directory.catalogue)
+
+    async def routes(self, company_ids: Sequence[int]) -> Mapping[int, Routes]:
+        return await self._database.read(lambda connection: subscriptions.routes(connection, company_ids))
+
+    async def publish(self, publication: Publication) -> PublishResult:
+        return await self._database.write_at_once(
+            lambda transaction: publishing.publish(transaction, publication), ids=publishing.ids_needed(publication)
+        )
+
+    # the engine
+
+    async def claim_due(
+        self, *, flight: Flight, rows_max: int, body_bytes_max: int, lease_ms: int, known: Mapping[int, int]
+    ) -> Claim:
+        request = ClaimRequest(flight, rows_max, body_bytes_max, lease_ms, known, next(self._claims))
+        async with self._turn:
+            return await self._database.write(lambda transaction: claim_due(transaction, request))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        async with self._turn:
+            return await self._database.write(
+                lambda transaction: settling.settle(transaction, settlements), ids=len(settlements)
+            )
+
+    async def release(self, fences: Sequence[Fence]) -> None:
+        async with self._turn:
+            await self._database.write(lambda transaction: settling.release(transaction, fences))
+
+    async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
+        since = (await self._database.moment()).now - window_ms
+        return await self._database.read(lambda connection: upkeep.has_fresh_claims(connection, subscription_id, since))
+
+    async def repair_lanes(self) -> None:
+        await self._database.write_at_once(lanes.repair)
+
+    async def close_deleted(self, limit: int) -> int:
+        return await self._database.write_at_once(lambda transaction: upkeep.close_deleted(transaction, limit))
+
+    async def forget_keys(self, limit: int) -> int:
+        return await self._database.write_at_once(lambda transaction: upkeep.forget_keys(transaction, limit))
+
+    async def backlog(self) -> Backlog:
+        now = (await self._database.moment()).now
+        return await self._database.read(lambda connection: upkeep.backlog(connection, now))
+
+    # subscriptions
+
+    async def create_subscription(self, subscription: Subscription, per_company_max: int) -> Creation:
+        return await self._database.write(
+            lambda transaction: subscriptions.create(transaction, subscription, per_company_max)
+        )
+
+    async def replace_subscription(self, subscription: Subscription, *, lift_hold: bool) -> bool:
+        return await self._database.write(
+            lambda transaction: subscriptions.replace(transaction, subscription, lift_hold=lift_hold)
+        )
+
+    async def delete_subscription(self, subscription_id: int) -> bool:
+        return await self._database.write(lambda transaction: subscriptions.delete(transaction, subscription_id))
+
+    async def subscription(self, subscription_id: int) -> Subscription | None:
+        return await self._database.read(lambda connection: subscriptions.by_id(connection, subscription_id))
+
+    async def subscriptions(self, query: SubscriptionQuery) -> Page[Subscription]:
+        return await self._database.read(lambda connection: subscriptions.page(connection, query))
+
+    # who
+
+    async def create_company(self, company: Company) -> Creation:
+        return await self._database.write(lambda transaction: directory.create_company(transaction, company))
+
+    async def replace_company(self, company: Company) -> bool:
+        return await self._database.write(lambda transaction: directory.replace_company(transaction, company))
+
+    async def delete_company(self, company_id: int, *, cascade: bool) -> CompanyDeletion:
+        return await self._database.write(
+            lambda transaction: directory.delete_company(transaction, company_id, cascade=cascade)
+        )
+
+    async def company(self, company_id: int) -> Company | None:
+        return await self._database.read(lambda connection: directory.company(connection, company_id))
+
+    async def companies(self, after_id: int, limit: int) -> Page[Company]:
+        return await self._database.read(lambda connection: directory.companies(connection, after_id, limit))
+
+    async def create_token(self, token: Token) -> Creation:
+        return await self._database.write(lambda transaction: directory.create_token(transaction, token))
+
+    async def tokens(self, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
+        return await self._database.read(lambda connection: directory.tokens(connection, company_id, after_id, limit))
+
+    async def revoke_token(self, company_id: int | None, token_id: int) -> bool:
+        return await self._database.write(lambda transaction: directory.revoke_token(transaction, company_id, token_id))
+
+    async def token_by_hash(self, token_hash: bytes) -> Token | None:
+        return await self._database.read(lambda connection: directory.token_by_hash(connection, token_hash))
+
+    async def change_counter(self) -> int:
+        return await self._database.read(directory.change_counter)
+
+    async def put_event_type(self, event_type: EventType) -> bool:
+        return await self._database.write(lambda transaction: directory.put_event_type(transaction, event_type))
+
+    async def delete_event_type(self, name: str) -> bool:
+        return await self._database.write(lambda transaction: directory.delete_event_type(transaction, name))
+
+    # the log
+
+    async def page_of_attempts(self, query: AttemptQuery) -> AttemptPage:
+        return await self._database.read_snapshot(lambda connection: log.page_of_attempts(connection, query))
+
+    async def delivery(self, subscription_id: int, delivery_id: int) -> DeliveryView | None:
+        return await self._database.read_snapshot(
+            lambda connection: log.delivery(connection, subscription_id, delivery_id)
+        )
+
+    async def events(self, query: EventQuery) -> tuple[EventView, ...]:
+        return await self._database.read_snapshot(lambda connection: log.events(connection, query))
+
+    async def event(
+        self, event_id: str, *, company_id: int | None, after_id: int, limit: int, attempts_max: int
+    ) -> EventDetail | None:
+        part = log.Part(company_id=company_id, after_id=after_id, limit=limit, attempts_max=attempts_max)
+        return await self._database.read_snapshot(lambda connection: log.event(connection, event_id, part))

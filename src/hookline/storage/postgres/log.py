@@ -1,0 +1,363 @@
+"""Verbs that read what happened: attempts, deliveries and events, each from one snapshot.
+
+Two states are derived here and stored nowhere: `held` (pending while the subscription is inactive) and the `cancelled`
+of an open delivery whose subscription is deleted. Events are read on their own: they may lie in other buckets.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from hookline.model import (
+    DeliveryState,
+    ErrorClass,
+    Event,
+    EventType,
+    PayloadVersion,
+    Recipient,
+    Route,
+    Timings,
+    TypeKind,
+)
+from hookline.storage import records
+from hookline.storage.postgres import buckets
+from hookline.storage.postgres.connection import is_storable
+from hookline.storage.postgres.moment import first_id_of_day
+from hookline.storage.protocol import (
+    AttemptPage,
+    AttemptQuery,
+    AttemptRow,
+    DeliveryView,
+    EventDetail,
+    EventQuery,
+    EventView,
+)
+
+_IS_CLOSED: Final = "(d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL)"
+_IS_HELD: Final = "(d.state = 'pending' AND NOT s.active)"
+_STATE: Final = f"CASE WHEN {_IS_CLOSED} THEN 'cancelled' WHEN {_IS_HELD} THEN 'held' ELSE d.state END"
+_REASON: Final = f"CASE WHEN {_IS_CLOSED} THEN 'deleted' WHEN {_IS_HELD} THEN s.inactive_reason ELSE d.reason END"
+_DUE_AT: Final = """
+CASE
+  WHEN s.deleted_at IS NOT NULL THEN NULL
+  WHEN d.state = 'pending' AND s.active THEN greatest(d.due_at, (
+    SELECT hold_until FROM lanes AS l
+    WHERE l.bucket = any($1) AND l.bucket = d.bucket AND l.subscription_id = d.subscription_id))
+  ELSE d.due_at
+END"""
+_WITH_SUBSCRIPTIONS: Final = (
+    "deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription_id AND s.bucket = d.bucket"
+)
+
+_DELIVERIES: Final = f"""
+SELECT d.id, d.subscription_id, d.company_id, d.type_name, d.payload_version, d.source, {_STATE}, {_REASON},
+  CASE WHEN {_IS_HELD} AND s.deleted_at IS NULL THEN s.inactive_at END,
+  {_DUE_AT}, d.attempt, d.failures,
+  CASE WHEN {_IS_CLOSED} THEN s.deleted_at ELSE d.settled_at END, d.event_key, d.event_bucket
+FROM {_WITH_SUBSCRIPTIONS}"""
+_EVENT_KEY: Final = 13
+
+_EVENT: Final = "SELECT key, id, event_type, data, occurred_at, accepted_at, catalogue_revision FROM events AS e"
+_EVENTS: Final = f"{_EVENT} WHERE bucket = any($1::smallint[]) AND key = any($2::bigint[])"
+_BY_ID: Final = "SELECT key, event_bucket FROM event_keys WHERE bucket = $2::smallint AND id = $1"
+
+_ATTEMPT: Final = """
+a.id, a.delivery_id, a.number, a.http_status, a.error, a.detail, a.duration_ms, a.dns_ms, a.connect_ms, a.tls_ms,
+a.wait_ms, a.created_at, a.next_attempt_at, a.dead_lettered, a.request_head, a.response_head, a.response_body"""
+_ATTEMPTS: Final = f"SELECT {_ATTEMPT} FROM attempts AS a"
+_TYPE_NAME: Final = """
+(SELECT type_name FROM deliveries AS d WHERE d.bucket = any($1) AND d.bucket = a.bucket AND d.id = a.delivery_id)"""
+
+_COUNTS: Final = f"""
+SELECT d.event_key, {_STATE}, count(*) FROM {_WITH_SUBSCRIPTIONS}
+WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND d.event_key = any($2::bigint[])
+  AND ($3::bigint IS NULL OR d.company_id = $3)
+GROUP BY 1, 2"""
+
+_RECIPIENTS: Final = """
+SELECT event_key, company_id, company_revision, entries FROM recipients
+WHERE bucket = any($1::smallint[]) AND event_key = any($2::bigint[]) AND ($3::bigint IS NULL OR company_id = $3)
+ORDER BY event_key, company_id"""
+
+_LAST_ATTEMPTS: Final = f"""
+SELECT {_ATTEMPT} FROM (
+  SELECT *, row_number() OVER (PARTITION BY delivery_id ORDER BY number DESC) AS place
+  FROM attempts WHERE bucket = any($1::smallint[]) AND delivery_id = any($2::bigint[])
+) AS a WHERE place <= $3 ORDER BY a.delivery_id, a.number"""
+
+_ROUTES_THEN: Final = """
+SELECT route FROM (
+  SELECT DISTINCT ON (r.company_id, r.subscription_id) r.company_id, r.subscription_id, r.route
+  FROM subscription_revisions AS r
+    JOIN unnest($2::integer[], $3::bigint[]) AS asked (company_id, revision) ON asked.company_id = r.company_id
+  WHERE r.bucket = any($1::smallint[]) AND r.company_id = any($2) AND r.revision <= asked.revision
+  ORDER BY r.company_id, r.subscription_id, r.revision DESC
+) AS latest WHERE route IS NOT NULL ORDER BY company_id, subscription_id"""
+
+_TYPE_THEN: Final = """
+SELECT name, v1_name, v2_name, kind FROM event_type_revisions
+WHERE name = $1 AND revision <= $2 ORDER BY revision DESC LIMIT 1"""
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """Which deliveries of an event are asked for, and how many of their attempts."""
+
+    company_id: int | None
+    after_id: int
+    limit: int
+    attempts_max: int
+
+
+async def page_of_attempts(connection: Any, query: AttemptQuery) -> AttemptPage:
+    """Read a page of a subscription's log by id descending, and count all of it."""
+    where = _Conditions("a.bucket = any({}::smallint[])", buckets.EVERY)
+    where.add("a.subscription_id = {}::bigint", query.subscription_id)
+    where.add("a.id < {}", query.before_id)
+    where.add("a.id >= {}", None if query.from_at is None else first_id_of_day(query.from_at))
+    where.add("a.created_at >= {}", query.from_at)
+    where.add("a.created_at < {}", query.to_at)
+    where.add("coalesce(a.http_status BETWEEN 200 AND 299, false) = {}", query.success)
+    where.add(f"{_TYPE_NAME} = {{}}", query.type_name)
+    total: int = await connection.fetchval(f"SELECT count(*) FROM attempts AS a {where}", *where.values)
+    limit, offset = where.bind(query.size), where.bind(query.page * query.size)
+    rows = await connection.fetch(
+        f"{_ATTEMPTS} {where} ORDER BY a.id DESC LIMIT {limit} OFFSET {offset}::bigint", *where.values
+    )
+    views = await _views(connection, {row[1] for row in rows})
+    return AttemptPage(rows=tuple([_attempt(row, views[row[1]]) for row in rows]), total=total)
+
+
+async def delivery(connection: Any, subscription_id: int, delivery_id: int) -> DeliveryView | None:
+    """Read one delivery of the subscription with all its attempts."""
+    view = (await _views(connection, [delivery_id])).get(delivery_id)
+    if view is None or view.subscription_id != subscription_id:
+        return None
+    sql = f"{_ATTEMPTS} WHERE a.bucket = any($1::smallint[]) AND a.delivery_id = $2 ORDER BY a.number"
+    rows = await connection.fetch(sql, [buckets.of_company(view.company_id)], view.id)
+    return replace(view, attempts=tuple([_attempt(row, view) for row in rows]))
+
+
+async def events(connection: Any, query: EventQuery) -> tuple[EventView, ...]:
+    """Read events by key descending."""
+    if query.company_id is None:
+        found = await _events_of_all(connection, query)
+    else:
+        found = await _events_of_company(connection, query, query.company_id)
+    return await _event_views(connection, found, query.company_id)
+
+
+async def event(connection: Any, event_id: str, part: Part) -> EventDetail | None:
+    """Read one event with a part of its deliveries, and what it was matched under."""
+    if not is_storable(event_id):
+        return None
+    place = await connection.fetchrow(_BY_ID, event_id, buckets.of_text(event_id))
+    if place is None:
+        return None
+    (view,) = await _event_views(connection, await _events(connection, [place]), part.company_id)
+    if part.company_id is not None and not view.recipients:
+        return None
+    deliveries = await _deliveries_of(connection, view.event, part)
+    more = len(deliveries) > part.limit
+    return EventDetail(
+        view=view,
+        deliveries=deliveries[: part.limit],
+        next_after_id=deliveries[part.limit - 1].id if more else None,
+        routes=await _routes_then(connection, view.recipients),
+        matched_type=await _type_then(connection, view.event),
+    )
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+class _Conditions:
+    """A WHERE clause that grows by what was given, with its parameters."""
+
+    def __init__(self, text: str, value: Any) -> None:
+        self.values: list[Any] = []
+        self._texts: list[str] = []
+        self.add(text, value)
+
+    def __str__(self) -> str:
+        return f"WHERE {' AND '.join(self._texts)}"
+
+    def add(self, text: str, value: Any) -> None:
+        """Demand this, unless the value was not given; `{}` stands for its parameter."""
+        if value is not None:
+            is_possible = not isinstance(value, str) or is_storable(value)
+            self._texts.append(text.format(self.bind(value)) if is_possible else "false")
+
+    def bind(self, value: Any) -> str:
+        """Add a parameter and return its name."""
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+
+async def _events_of_all(connection: Any, query: EventQuery) -> Sequence[Event]:
+    """Read a page of the installation's events: an operator's look, over all buckets."""
+    in_state = (
+        f"EXISTS (SELECT FROM {_WITH_SUBSCRIPTIONS} WHERE d.bucket = any($1) AND d.event_key = e.key"
+        f" AND {_STATE} = {{}}::text)"
+    )
+    where = _Conditions("e.bucket = any({}::smallint[])", buckets.EVERY)
+    where.add("e.key < {}", query.before_key)
+    where.add("e.key >= {}", None if query.from_at is None else first_id_of_day(query.from_at))
+    where.add("e.accepted_at >= {}", query.from_at)
+    where.add("e.accepted_at < {}", query.to_at)
+    where.add("e.event_type = {}", query.event_type)
+    where.add(in_state, query.state)
+    limit = where.bind(query.limit)
+    rows = await connection.fetch(f"{_EVENT} {where} ORDER BY e.key DESC LIMIT {limit}", *where.values)
+    return [_event(row) for row in rows]
+
+
+async def _events_of_company(connection: Any, query: EventQuery, company_id: int) -> Sequence[Event]:
+    """Read a page of a company's events: its recipients lead, so that the events of others are never touched."""
+    in_state = (
+        f"EXISTS (SELECT FROM {_WITH_SUBSCRIPTIONS} WHERE d.bucket = any($1) AND d.bucket = r.bucket"
+        f" AND d.event_key = r.event_key AND d.company_id = r.company_id AND {_STATE} = {{}}::text)"
+    )
+    where = _Conditions("r.bucket = any({}::smallint[])", [buckets.of_company(company_id)])
+    where.add("r.company_id = {}::bigint", company_id)
+    where.add("r.event_key < {}", query.before_key)
+    where.add("r.event_key >= {}", None if query.from_at is None else first_id_of_day(query.from_at))
+    where.add("r.accepted_at >= {}", query.from_at)
+    where.add("r.accepted_at < {}", query.to_at)
+    where.add("r.event_type = {}", query.event_type)
+    where.add(in_state, query.state)
+    limit = where.bind(query.limit)
+    places = await connection.fetch(
+        f"SELECT r.event_key, r.event_bucket FROM recipients AS r {where} ORDER BY r.event_key DESC LIMIT {limit}",
+        *where.values,
+    )
+    return await _events(connection, places)
+
+
+async def _events(connection: Any, places: Collection[Sequence[int]]) -> Sequence[Event]:
+    """Read events by key and bucket, in the order given."""
+    if not places:
+        return []
+    rows = await connection.fetch(_EVENTS, list({bucket for _, bucket in places}), [key for key, _ in places])
+    found = {row[0]: _event(row) for row in rows}
+    return [found[key] for key, _ in places]
+
+
+async def _event_views(connection: Any, found: Sequence[Event], company_id: int | None) -> tuple[EventView, ...]:
+    if not found:
+        return ()
+    its_buckets = buckets.EVERY if company_id is None else [buckets.of_company(company_id)]
+    keys = [event.key for event in found]
+    counts: dict[int, dict[DeliveryState, int]] = defaultdict(dict)
+    for key, state, count in await connection.fetch(_COUNTS, its_buckets, keys, company_id):
+        counts[key][DeliveryState(state)] = count
+    recipients: dict[int, list[Recipient]] = defaultdict(list)
+    for key, *row in await connection.fetch(_RECIPIENTS, its_buckets, keys, company_id):
+        recipients[key].append(records.recipient(*row))
+    return tuple([EventView(event=e, recipients=tuple(recipients[e.key]), counts=counts.get(e.key, {})) for e in found])
+
+
+async def _deliveries_of(connection: Any, event: Event, part: Part) -> tuple[DeliveryView, ...]:
+    """Read one delivery more than asked for, each with its last attempts."""
+    where = _Conditions("d.bucket = any({}::smallint[]) AND s.bucket = any($1)", buckets.EVERY)
+    where.add("d.event_key = {}", event.key)
+    where.add("d.company_id = {}::bigint", part.company_id)
+    where.add("d.id > {}", part.after_id)
+    limit = where.bind(part.limit + 1)
+    rows = await connection.fetch(f"{_DELIVERIES} {where} ORDER BY d.id LIMIT {limit}", *where.values)
+    views = {row[0]: _view(row, event) for row in rows}
+    attempts: dict[int, list[AttemptRow]] = defaultdict(list)
+    for row in await connection.fetch(_LAST_ATTEMPTS, buckets.EVERY, list(views), part.attempts_max):
+        attempt = _attempt(row, views[row[1]])
+        attempts[row[1]].append(replace(attempt, data=None, request_head=None, response_head=None, response_body=None))
+    return tuple([replace(view, attempts=tuple(attempts[view.id])) for view in views.values()])
+
+
+async def _views(connection: Any, delivery_ids: Collection[int]) -> Mapping[int, DeliveryView]:
+    """Read deliveries without their attempts, by id; each event's data is read once."""
+    if not delivery_ids:
+        return {}
+    where = "WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND d.id = any($2::bigint[])"
+    rows = await connection.fetch(f"{_DELIVERIES} {where}", buckets.EVERY, list(delivery_ids))
+    places = {(row[_EVENT_KEY], row[_EVENT_KEY + 1]) for row in rows}
+    found = {event.key: event for event in await _events(connection, places)}
+    return {row[0]: _view(row, found[row[_EVENT_KEY]]) for row in rows}
+
+
+async def _routes_then(connection: Any, recipients: Iterable[Recipient]) -> tuple[Route, ...]:
+    revisions = {recipient.company_id: recipient.company_revision for recipient in recipients}
+    its_buckets = [buckets.of_company(company_id) for company_id in revisions]
+    rows = await connection.fetch(_ROUTES_THEN, its_buckets, list(revisions), list(revisions.values()))
+    return tuple([records.route(row[0]) for row in rows])
+
+
+async def _type_then(connection: Any, event: Event) -> EventType | None:
+    row = await connection.fetchrow(_TYPE_THEN, event.event_type, event.catalogue_revision)
+    if row is None or row[3] is None:
+        return None
+    return EventType(name=row[0], v1_name=row[1], v2_name=row[2], kind=TypeKind(row[3]))
+
+
+def _event(row: Sequence[Any]) -> Event:
+    return Event(
+        key=row[0],
+        id=row[1],
+        event_type=row[2],
+        data=row[3],
+        occurred_at=row[4],
+        accepted_at=row[5],
+        catalogue_revision=row[6],
+    )
+
+
+def _view(row: Sequence[Any], event: Event) -> DeliveryView:
+    inactive_at = row[8]
+    return DeliveryView(
+        id=row[0],
+        subscription_id=row[1],
+        company_id=row[2],
+        event_id=event.id,
+        event_type=event.event_type,
+        type_name=row[3],
+        payload_version=PayloadVersion(row[4]),
+        source=row[5],
+        occurred_at=event.occurred_at,
+        accepted_at=event.accepted_at,
+        data=event.data,
+        state=DeliveryState(row[6]),
+        reason=row[7],
+        held_since=None if inactive_at is None else max(inactive_at, event.accepted_at),
+        due_at=row[9],
+        attempt=row[10],
+        failures=row[11],
+        settled_at=row[12],
+        attempts=(),
+    )
+
+
+def _attempt(row: Sequence[Any], view: DeliveryView) -> AttemptRow:
+    return AttemptRow(
+        id=row[0],
+        delivery_id=row[1],
+        event_id=view.event_id,
+        event_type=view.event_type,
+        type_name=view.type_name,
+        payload_version=view.payload_version,
+        source=view.source,
+        occurred_at=view.occurred_at,
+        data=view.data,
+        number=row[2],
+        http_status=row[3],
+        error=None if row[4] is None else ErrorClass(row[4]),
+        detail=row[5],
+        duration_ms=row[6],
+        timings=Timings(dns_ms=row[7], connect_ms=row[8], tls_ms=row[9], wait_ms=row[10]),
+        created_at=row[11],
+        next_attempt_at=row[12],
+        dead_lettered=row[13],
+        request_head=row[14],
+        response_head=row[15],
+        response_body=row[16],
+    )

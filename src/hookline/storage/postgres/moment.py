@@ -1,0 +1,59 @@
+"""What time it is, and which ids come next: asked of the database, whose clock is everybody's.
+
+Tests pass a clock of their own instead.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from hookline.clock import Clock
+
+DAY_MS: Final = 86_400_000
+DAYS_BEGIN_AT: Final = 1_704_067_200_000
+"""2024-01-01T00:00:00Z: the first day that an id can carry."""
+DAY_BITS: Final = 39
+"""Ids of one day: 2^39 of them, so that 2^53 holds the days of 44 years."""
+
+_CLOCK: Final = "SELECT floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
+_IDS: Final = "SELECT nextval('ids') FROM generate_series(1, $1)"
+_CLOCK_AND_IDS: Final = f"SELECT ({_CLOCK}), ARRAY({_IDS})"
+
+
+class Moment(Struct, frozen=True):
+    """One reading of the clock, and ids to give out."""
+
+    now: int
+    """What due times and leases count from."""
+    wall: int
+    """What readers are shown: the same, but for a test that sets them apart."""
+    ids: Sequence[int] = ()
+    """Rising, above all that were given out before."""
+
+
+async def read(connection: Any, clock: Clock | None, ids: int = 0) -> Moment:
+    """Read the clock and draw so many ids, outside of any transaction."""
+    if clock is None:
+        now, numbers = await connection.fetchrow(_CLOCK_AND_IDS, ids)
+        return Moment(now, now, ids_of_day(now, numbers))
+    wall = clock.wall_ms()
+    return Moment(clock.schedule_ms(), wall, await draw(connection, wall, ids))
+
+
+async def draw(connection: Any, wall: int, count: int) -> Sequence[int]:
+    """Draw ids of the day of this instant."""
+    if not count:
+        return ()
+    return ids_of_day(wall, [row[0] for row in await connection.fetch(_IDS, count)])
+
+
+def ids_of_day(wall: int, numbers: Sequence[int]) -> Sequence[int]:
+    """Make ids of the sequence's numbers."""
+    first = first_id_of_day(wall)
+    return [first + number for number in numbers]
+
+
+def first_id_of_day(wall: int) -> int:
+    """Return the lowest id that the day of this instant can give out."""
+    return (wall - DAYS_BEGIN_AT) // DAY_MS << DAY_BITS

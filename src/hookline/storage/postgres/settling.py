@@ -1,0 +1,283 @@
+"""The verbs that end attempts: `settle`, `release`, and the lost attempts that a claim finds.
+
+The fence is checked by locking the rows that are still `sending` under the given attempt; all later statements of the
+transaction go by id alone, as nobody else can move them. Lanes are locked last and for as short as can be.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, assert_never
+
+from hookline import fairness, lifecycle
+from hookline.lifecycle import GiveUp, Move, Reason, Retry, Succeed, Verdict
+from hookline.model import ErrorClass
+from hookline.storage.postgres import lanes
+from hookline.storage.postgres.database import Transaction
+from hookline.storage.postgres.lanes import LockedLane
+from hookline.storage.protocol import Fence, Settlement
+
+LOSSES_MAX: Final = 500
+"""Passed leases that one claim judges: after a crash with everything in flight, claims stay short."""
+
+_LOCK: Final = """
+SELECT d.id, d.attempt, d.losses, d.subscription_id, d.bucket, s.deleted_at IS NOT NULL, l.hold_until
+FROM deliveries AS d
+  JOIN subscriptions AS s ON s.id = d.subscription_id AND s.bucket = d.bucket
+  JOIN lanes AS l ON l.subscription_id = d.subscription_id AND l.bucket = d.bucket
+WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND l.bucket = any($1) AND d.state = 'sending' AND {which}
+FOR NO KEY UPDATE OF d {others}"""
+_LOCK_FENCED: Final = _LOCK.format(
+    which="""(d.id, d.attempt) IN (SELECT * FROM unnest($2::bigint[], $3::integer[])) AND d.id = any($2)
+ORDER BY d.id""",
+    others="",
+)
+_LOCK_LOST: Final = _LOCK.format(which="d.due_at <= $2 ORDER BY d.due_at LIMIT $3", others="SKIP LOCKED")
+
+_MOVE: Final = """
+UPDATE deliveries AS d SET state = g.state, failures = d.failures + g.failures, losses = g.losses, due_at = g.due_at,
+  reason = g.reason, settled_at = g.settled_at, claimed_at = NULL
+FROM unnest($2::bigint[], $3::text[], $4::integer[], $5::integer[], $6::bigint[], $7::text[], $8::bigint[])
+  AS g (id, state, failures, losses, due_at, reason, settled_at)
+WHERE d.bucket = any($1::smallint[]) AND d.id = g.id"""
+
+_LOG: Final = """
+INSERT INTO attempts (
+  created_at, id, delivery_id, subscription_id, number, http_status, error, detail, duration_ms, dns_ms, connect_ms,
+  tls_ms, wait_ms, request_head, response_head, response_body, next_attempt_at, dead_lettered, bucket)
+SELECT $1, * FROM unnest(
+  $2::bigint[], $3::bigint[], $4::integer[], $5::integer[], $6::integer[], $7::text[], $8::text[], $9::integer[],
+  $10::integer[], $11::integer[], $12::integer[], $13::integer[], $14::bytea[], $15::bytea[], $16::bytea[],
+  $17::bigint[], $18::boolean[], $19::smallint[])"""
+
+_RELEASE: Final = """
+UPDATE deliveries SET state = 'pending', due_at = $2, claimed_at = NULL
+WHERE bucket = any($1::smallint[]) AND id = any($3::bigint[])"""
+
+_DEACTIVATE: Final = """
+UPDATE subscriptions SET active = false, inactive_reason = 'gone', inactive_at = $3, updated_at = $3,
+  revision = revision + 1
+WHERE bucket = any($1::smallint[]) AND id = any($2::integer[]) AND active AND deleted_at IS NULL"""
+_CLOSE: Final = """
+UPDATE lanes SET is_open = false WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])"""
+
+_NOTHING_SENT: Final = (None,) * 7
+"""Timings, heads and body of an attempt that left no trace."""
+
+
+async def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> Sequence[bool]:
+    """Record the ends of attempts whose fence is current; answer for each whether it was."""
+    flying = await _lock(transaction, [settlement.fence for settlement in settlements])
+    current: dict[int, Settlement] = {}
+    answers = []
+    for settlement in settlements:
+        fence = settlement.fence
+        row = flying.get(fence.delivery_id)
+        # The second settlement of one attempt finds the first.
+        is_current = row is not None and row.attempt == fence.attempt and fence.delivery_id not in current
+        answers.append(is_current)
+        if is_current:
+            current[fence.delivery_id] = settlement
+    if current:
+        in_flight = await lanes.in_flight(transaction, {row.subscription_id for row in flying.values()})
+        holds = _holds(transaction, current.values())
+        endings = _Endings(transaction)
+        for (delivery_id, settlement), attempt_id in zip(current.items(), transaction.ids, strict=False):
+            hold_until = holds.get(settlement.fence.subscription_id, 0)
+            endings.add(flying[delivery_id], settlement, attempt_id, hold_until)
+        await endings.write()
+        gone = await _deactivate_gone(transaction, current.values())
+        await _adjust_lanes(transaction, in_flight, current.values(), holds)
+        if gone:
+            await transaction.connection.execute(_CLOSE, transaction.buckets, gone)
+    return answers
+
+
+async def release(transaction: Transaction, fences: Sequence[Fence]) -> None:
+    """Hand back what is still under the given fences."""
+    current = await _lock(transaction, fences)
+    if current:
+        await transaction.connection.execute(_RELEASE, transaction.buckets, transaction.now, list(current))
+        await _refresh_lanes(transaction, current.values())
+
+
+class Losses(NamedTuple):
+    """What became of attempts whose lease had passed."""
+
+    lost: int
+    parked: int
+
+
+async def log_losses(transaction: Transaction) -> Losses:
+    """Log attempts whose lease has passed, oldest first, and judge their deliveries; `LOSSES_MAX` at a time.
+
+    Those that another node is logging are its to count.
+    """
+    rows = await transaction.connection.fetch(_LOCK_LOST, transaction.buckets, transaction.now, LOSSES_MAX)
+    lost = [_Flying(*row) for row in rows]
+    if not lost:
+        return Losses(0, 0)
+    endings = _Endings(transaction)
+    parked = 0
+    for row, attempt_id in zip(lost, await transaction.draw(len(lost)), strict=True):
+        verdict = lifecycle.verdict_of_loss(row.losses)
+        parked += isinstance(verdict, GiveUp) and not row.is_deleted
+        endings.add_loss(row, verdict, attempt_id)
+    await endings.write()
+    await _refresh_lanes(transaction, lost)
+    return Losses(len(lost), parked)
+
+
+class _Flying(NamedTuple):
+    """A delivery in flight that this transaction has locked."""
+
+    id: int
+    attempt: int
+    losses: int
+    subscription_id: int
+    bucket: int
+    is_deleted: bool
+    """Whether its subscription is."""
+    hold_until: int | None
+    """Of its lane, as it was before."""
+
+
+async def _lock(transaction: Transaction, fences: Sequence[Fence]) -> Mapping[int, _Flying]:
+    """Lock what is in flight under the given fences; by id."""
+    if not fences:
+        return {}
+    rows = await transaction.connection.fetch(
+        _LOCK_FENCED,
+        transaction.buckets,
+        [fence.delivery_id for fence in fences],
+        [fence.attempt for fence in fences],
+    )
+    return {row[0]: _Flying(*row) for row in rows}
+
+
+async def _refresh_lanes(transaction: Transaction, moved: Iterable[_Flying]) -> None:
+    await lanes.write(transaction, await lanes.lock(transaction, {row.subscription_id for row in moved}))
+
+
+def _holds(transaction: Transaction, settlements: Iterable[Settlement]) -> Mapping[int, int]:
+    """Return until when the settlements want their subscriptions held."""
+    holds: dict[int, int] = {}
+    for settlement in settlements:
+        if settlement.hold_ms is not None:
+            subscription_id = settlement.fence.subscription_id
+            holds[subscription_id] = max(holds.get(subscription_id, 0), transaction.now + settlement.hold_ms)
+    return holds
+
+
+async def _adjust_lanes(
+    transaction: Transaction,
+    in_flight: Mapping[int, int],
+    settlements: Iterable[Settlement],
+    holds: Mapping[int, int],
+) -> None:
+    """Grow or halve the lanes' slots, lengthen their holds, and note when each is due next."""
+    answers, timeouts = Counter[int](), Counter[int]()
+    for settlement in settlements:
+        subscription_id = settlement.fence.subscription_id
+        answers[subscription_id] += settlement.answered
+        timeouts[subscription_id] += settlement.timed_out
+    adjusted = []
+    for lane in await lanes.lock(transaction, answers):
+        subscription_id = lane.subscription_id
+        slots = fairness.slots_after(
+            lane.slots,
+            lane.slots_max,
+            in_flight.get(subscription_id, 0),
+            answers[subscription_id],
+            timeouts[subscription_id],
+        )
+        hold_until = max(lane.hold_until or 0, holds.get(subscription_id, 0)) or None
+        adjusted.append(LockedLane(subscription_id, slots, lane.slots_max, hold_until, lane.bucket))
+    await lanes.write(transaction, adjusted)
+
+
+async def _deactivate_gone(transaction: Transaction, settlements: Iterable[Settlement]) -> Sequence[int]:
+    """Make the subscriptions inactive whose receiver said that it is gone for good; return their ids."""
+    gone = {
+        settlement.fence.subscription_id
+        for settlement in settlements
+        if isinstance(settlement.verdict, GiveUp) and settlement.verdict.gone
+    }
+    if gone:
+        await transaction.connection.execute(_DEACTIVATE, transaction.buckets, list(gone), transaction.wall)
+    return list(gone)
+
+
+class _Endings:
+    """The rows that ends of attempts come to: a move of the delivery and a line of the log for each."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._moved: list[tuple[Any, ...]] = []
+        self._log: list[tuple[Any, ...]] = []
+
+    def add(self, row: _Flying, settlement: Settlement, attempt_id: int, hold_until: int) -> None:
+        """Add the end that a worker reports; `hold_until` is what its batch asks of its lane."""
+        record, timings = settlement.record, settlement.record.timings
+        next_attempt_at, dead_lettered = self._move(row, settlement.verdict, None, hold_until)
+        self._log.append(
+            (
+                attempt_id,
+                row.id,
+                row.subscription_id,
+                row.attempt,
+                record.http_status,
+                record.error,
+                record.detail,
+                record.duration_ms,
+                timings.dns_ms,
+                timings.connect_ms,
+                timings.tls_ms,
+                timings.wait_ms,
+                record.request_head,
+                record.response_head,
+                record.response_body,
+                next_attempt_at,
+                dead_lettered,
+                row.bucket,
+            )
+        )
+
+    def add_loss(self, row: _Flying, verdict: Verdict, attempt_id: int) -> None:
+        """Add an attempt that nobody reports any more: it uses no retry and took no time that we know of."""
+        next_attempt_at, dead_lettered = self._move(row, verdict, row.losses + 1, 0)
+        known = (attempt_id, row.id, row.subscription_id, row.attempt, None, ErrorClass.LOST, None, 0)
+        self._log.append((*known, *_NOTHING_SENT, next_attempt_at, dead_lettered, row.bucket))
+
+    async def write(self) -> None:
+        """Store all rows."""
+        connection = self._transaction.connection
+        await connection.execute(_MOVE, self._transaction.buckets, *zip(*self._moved, strict=True))
+        await connection.execute(_LOG, self._transaction.wall, *zip(*self._log, strict=True))
+
+    def _move(self, row: _Flying, verdict: Verdict, losses: int | None, hold_until: int) -> tuple[int | None, bool]:
+        """Move the delivery; return when its next attempt is due by the wall clock, and whether it is dead now.
+
+        `losses` are those in a row with this one, None for an attempt that was made.
+        """
+        now, wall = self._transaction.now, self._transaction.wall
+        is_lost = losses is not None
+        counts = (0 if is_lost else 1, losses or 0)
+        match verdict:
+            case Succeed():
+                state = lifecycle.after(lifecycle.SENDING, Move.SUCCEED)
+                self._moved.append((row.id, state, 0, 0, None, None, wall))
+                return None, False
+            case Retry() | GiveUp() if row.is_deleted:
+                state = lifecycle.after(lifecycle.SENDING, Move.CANCEL)
+                self._moved.append((row.id, state, *counts, None, Reason.DELETED, wall))
+                return None, False
+            case Retry(wait_ms):
+                state = lifecycle.after(lifecycle.SENDING, Move.LOSE if is_lost else Move.RETRY)
+                self._moved.append((row.id, state, *counts, now + wait_ms, None, None))
+                return wall + max(wait_ms, hold_until - now, (row.hold_until or 0) - now), False
+            case GiveUp(reason):
+                state = lifecycle.after(lifecycle.SENDING, Move.PARK if is_lost else Move.GIVE_UP)
+                self._moved.append((row.id, state, *counts, None, reason, wall))
+                return None, True
+            case _:
+                assert_never(verdict)

@@ -1,0 +1,287 @@
+"""Verbs on subscriptions. Each change raises the company's revision and keeps what matching saw of it by revision.
+
+Locks are taken in one order everywhere: company, installation, subscription, lane.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final, Protocol, TypeVar
+
+from hookline import fairness
+from hookline.model import AuthType, PayloadVersion, Route, Subscription
+from hookline.storage import records
+from hookline.storage.postgres import buckets, lanes
+from hookline.storage.postgres.database import Transaction
+from hookline.storage.postgres.lanes import LockedLane
+from hookline.storage.postgres.publishing import BUILT_IN_COMPANY_ID
+from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+Identified = TypeVar("Identified", bound=_HasId)
+
+_COLUMNS: Final = (
+    "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
+    " headers_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
+)
+_BY_IDS: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE bucket = any($1::smallint[]) AND id = any($2::integer[])"
+# An id alone does not tell its bucket: these look everywhere, which only reads may do.
+_BY_ID: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE id = $1::bigint AND deleted_at IS NULL"
+_OWNER: Final = "SELECT company_id FROM subscriptions WHERE id = $1::bigint AND deleted_at IS NULL"
+_EXISTS: Final = "SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1)"
+_PAGE: Final = f"""
+SELECT {_COLUMNS} FROM subscriptions
+WHERE id > $1::bigint AND deleted_at IS NULL AND payload_version = any($2::text[])
+  AND ($4::bigint IS NULL OR (company_id = $4 AND bucket = $5::smallint))
+ORDER BY id LIMIT $3"""
+
+_ROUTES: Final = """
+SELECT c.id, c.revision, s.id, s.payload_version, s.event_types
+FROM companies AS c LEFT JOIN subscriptions AS s
+  ON s.bucket = any($1::smallint[]) AND s.company_id = c.id AND s.deleted_at IS NULL
+WHERE c.id = any($2::bigint[]) AND c.deleted_at IS NULL AND c.id <> $3
+ORDER BY c.id, s.id"""
+
+_LOCK_COMPANY: Final = "SELECT id FROM companies WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
+_LOCK_INSTALLATION: Final = "SELECT FROM installation FOR NO KEY UPDATE"
+_COUNT: Final = """
+SELECT count(*) FROM subscriptions WHERE bucket = $2::smallint AND company_id = $1 AND deleted_at IS NULL"""
+
+_INSERT: Final = f"""
+INSERT INTO subscriptions ({_COLUMNS}, bucket)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"""
+_INSERT_LANE: Final = """
+INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, bucket)
+VALUES ($1, $2, $3, $4, $5, $6, $7)"""
+_REPLACE: Final = """
+UPDATE subscriptions SET callback_url = $1, event_types = $2, policies = $3, secrets = $4, auth_type = $5,
+  auth_sealed = $6, headers_sealed = $7, active = $8, inactive_reason = $9, inactive_at = $10, updated_at = $11,
+  revision = revision + 1
+WHERE bucket = $12::smallint AND id = $13 AND company_id = $14 AND revision = $15::bigint - 1 AND deleted_at IS NULL
+RETURNING id"""
+_REPLACE_LANE: Final = """
+UPDATE lanes SET host = $3, is_open = $4, slots_max = $5, slots = least(slots, $5),
+  hold_until = CASE WHEN $6::boolean THEN NULL ELSE hold_until END
+WHERE bucket = $2::smallint AND subscription_id = $1
+RETURNING subscription_id, slots, slots_max, hold_until, bucket"""
+
+_DELETE: Final = """
+UPDATE subscriptions SET deleted_at = $3
+WHERE bucket = $1::smallint AND id = any($2::integer[]) AND deleted_at IS NULL
+RETURNING id"""
+_OF_COMPANY: Final = """
+SELECT id FROM subscriptions
+WHERE bucket = $2::smallint AND company_id = $1 AND deleted_at IS NULL
+ORDER BY id FOR NO KEY UPDATE"""
+_CLOSE_LANES: Final = """
+UPDATE lanes SET is_open = false WHERE bucket = $1::smallint AND subscription_id = any($2::integer[])"""
+_RAISE_REVISION: Final = "UPDATE companies SET revision = revision + 1 WHERE id = $1 RETURNING revision"
+_KEEP_ROUTES: Final = """
+INSERT INTO subscription_revisions (company_id, revision, bucket, subscription_id, route)
+SELECT $1, $2, $3, * FROM unnest($4::integer[], $5::text[])"""
+
+
+async def create(transaction: Transaction, subscription: Subscription, per_company_max: int) -> Creation:
+    """Store a new one with its lane."""
+    connection, company_id = transaction.connection, subscription.company_id
+    bucket = buckets.of_company(company_id)
+    if not await lock_company(transaction, company_id):
+        return Creation.NO_COMPANY
+    # No index can say that an id is given once in all buckets; whoever makes a subscription waits here.
+    await connection.execute(_LOCK_INSTALLATION)
+    if await connection.fetchval(_EXISTS, subscription.id):
+        return Creation.ID_TAKEN
+    if await connection.fetchval(_COUNT, company_id, bucket) >= per_company_max:
+        return Creation.QUOTA_REACHED
+    await connection.execute(
+        _INSERT,
+        subscription.id,
+        company_id,
+        subscription.revision,
+        subscription.callback_url,
+        _names(subscription),
+        subscription.payload_version,
+        records.encode(subscription.policies),
+        records.encode(subscription.secrets),
+        subscription.auth_type,
+        subscription.auth_sealed,
+        subscription.headers_sealed,
+        subscription.active,
+        subscription.inactive_reason,
+        subscription.inactive_at,
+        subscription.created_at,
+        subscription.updated_at,
+        bucket,
+    )
+    slots_max = subscription.policies.max_in_flight
+    slots = min(fairness.SLOTS_AT_FIRST, slots_max)
+    host = records.host_of(subscription.callback_url)
+    await connection.execute(
+        _INSERT_LANE, subscription.id, company_id, host, subscription.active, slots, slots_max, bucket
+    )
+    await _keep_routes(transaction, company_id, {subscription.id: records.encode(records.route_of(subscription))})
+    return Creation.CREATED
+
+
+async def replace(transaction: Transaction, subscription: Subscription, *, lift_hold: bool) -> bool:
+    """Store a changed one over its predecessor; False where that is not what is stored."""
+    connection, company_id = transaction.connection, subscription.company_id
+    bucket = buckets.of_company(company_id)
+    await lock_company(transaction, company_id)
+    replaced = await connection.fetchval(
+        _REPLACE,
+        subscription.callback_url,
+        _names(subscription),
+        records.encode(subscription.policies),
+        records.encode(subscription.secrets),
+        subscription.auth_type,
+        subscription.auth_sealed,
+        subscription.headers_sealed,
+        subscription.active,
+        subscription.inactive_reason,
+        subscription.inactive_at,
+        subscription.updated_at,
+        bucket,
+        subscription.id,
+        company_id,
+        subscription.revision,
+    )
+    if replaced is None:
+        return False
+    host = records.host_of(subscription.callback_url)
+    slots_max = subscription.policies.max_in_flight
+    lane = await connection.fetchrow(
+        _REPLACE_LANE, subscription.id, bucket, host, subscription.active, slots_max, lift_hold
+    )
+    await lanes.write(transaction, [LockedLane(*lane)])
+    await _keep_routes(transaction, company_id, {subscription.id: records.encode(records.route_of(subscription))})
+    return True
+
+
+async def delete(transaction: Transaction, subscription_id: int) -> bool:
+    """Mark one deleted and close its lane; its rows stay for `upkeep.close_deleted`."""
+    company_id = await transaction.connection.fetchval(_OWNER, subscription_id)
+    if company_id is None:
+        return False
+    await lock_company(transaction, company_id)
+    return await _delete(transaction, company_id, [subscription_id])
+
+
+async def delete_of_company(transaction: Transaction, company_id: int, *, cascade: bool) -> bool:
+    """Delete all of a company whose lock is held; False, without `cascade`, where it has any."""
+    rows = await transaction.connection.fetch(_OF_COMPANY, company_id, buckets.of_company(company_id))
+    if rows and not cascade:
+        return False
+    if rows:
+        await _delete(transaction, company_id, [row[0] for row in rows])
+    return True
+
+
+async def lock_company(transaction: Transaction, company_id: int) -> bool:
+    """Let nobody else change the company or its subscriptions while this transaction lasts; False: there is none."""
+    return await transaction.connection.fetchval(_LOCK_COMPANY, company_id) is not None
+
+
+async def by_id(connection: Any, subscription_id: int) -> Subscription | None:
+    """Read one that is not deleted."""
+    row = await connection.fetchrow(_BY_ID, subscription_id)
+    return None if row is None else _subscription(row)
+
+
+async def by_ids(transaction: Transaction, ids: Collection[int]) -> Mapping[int, Subscription]:
+    """Read several, deleted or not, by id."""
+    rows = await transaction.connection.fetch(_BY_IDS, transaction.buckets, list(ids))
+    return {row[0]: _subscription(row) for row in rows}
+
+
+async def page(connection: Any, query: SubscriptionQuery) -> Page[Subscription]:
+    """Read those that are not deleted, by id ascending."""
+    company_id = query.company_id
+    rows = await connection.fetch(
+        _PAGE,
+        query.after_id,
+        list(query.versions),
+        None if query.limit is None else query.limit + 1,
+        company_id,
+        None if company_id is None else buckets.of_company(company_id),
+    )
+    return cut([_subscription(row) for row in rows], query.limit)
+
+
+async def routes(connection: Any, company_ids: Sequence[int]) -> Mapping[int, Routes]:
+    """Read the routes of companies that an event can name."""
+    its_buckets = [buckets.of_company(company_id) for company_id in company_ids]
+    rows: Sequence[Any] = await connection.fetch(_ROUTES, its_buckets, list(company_ids), BUILT_IN_COMPANY_ID)
+    found = {}
+    for (company_id, revision), its_rows in groupby(rows, key=lambda row: row[:2]):
+        its_routes = tuple(
+            [
+                Route(
+                    subscription_id=subscription_id,
+                    company_id=company_id,
+                    payload_version=PayloadVersion(version),
+                    event_types=records.names(names),
+                )
+                for _, _, subscription_id, version, names in its_rows
+                if subscription_id is not None
+            ]
+        )
+        found[company_id] = Routes(company_id=company_id, revision=revision, routes=its_routes)
+    return found
+
+
+def cut(items: Sequence[Identified], limit: int | None) -> Page[Identified]:
+    """Make a page of at most `limit` items, one more having been read to know whether there is more."""
+    if limit is None or len(items) <= limit:
+        return Page(items=tuple(items), next_after_id=None)
+    return Page(items=tuple(items[:limit]), next_after_id=items[limit - 1].id)
+
+
+def _names(subscription: Subscription) -> str | None:
+    return None if subscription.event_types is None else records.encode(subscription.event_types)
+
+
+async def _delete(transaction: Transaction, company_id: int, ids: Sequence[int]) -> bool:
+    """Delete those of a company whose lock is held; False where a rival did."""
+    connection, bucket = transaction.connection, buckets.of_company(company_id)
+    deleted = [row[0] for row in await connection.fetch(_DELETE, bucket, ids, transaction.wall)]
+    if not deleted:
+        return False
+    await lanes.lock(transaction, deleted)
+    await connection.execute(_CLOSE_LANES, bucket, deleted)
+    await _keep_routes(transaction, company_id, dict.fromkeys(deleted))
+    return True
+
+
+async def _keep_routes(transaction: Transaction, company_id: int, found: Mapping[int, str | None]) -> None:
+    """Raise the company's revision, and keep what matching sees of the subscriptions from it on."""
+    connection = transaction.connection
+    revision = await connection.fetchval(_RAISE_REVISION, company_id)
+    await connection.execute(
+        _KEEP_ROUTES, company_id, revision, buckets.of_company(company_id), list(found), list(found.values())
+    )
+
+
+def _subscription(row: Sequence[Any]) -> Subscription:
+    return Subscription(
+        id=row[0],
+        company_id=row[1],
+        revision=row[2],
+        callback_url=row[3],
+        event_types=records.names(row[4]),
+        payload_version=PayloadVersion(row[5]),
+        policies=records.policies(row[6]),
+        secrets=records.secrets(row[7]),
+        auth_type=AuthType(row[8]),
+        auth_sealed=row[9],
+        headers_sealed=row[10],
+        active=row[11],
+        inactive_reason=row[12],
+        inactive_at=row[13],
+        created_at=row[14],
+        updated_at=row[15],
+    )

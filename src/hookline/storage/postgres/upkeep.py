@@ -1,0 +1,79 @@
+"""Verbs that keep house: the readiness probe, bounded cleaning, and what the engine asks about the backlog."""
+
+from typing import Any, Final
+
+from hookline.storage.postgres import buckets
+from hookline.storage.postgres.database import Transaction
+from hookline.storage.protocol import Backlog
+
+OPEN_COUNTED_MAX: Final = 100_000
+"""Counting on would cost more than the number is worth."""
+
+_PROBE: Final = "UPDATE installation SET probed_at = $1"
+
+_CLOSE_DELETED: Final = """
+WITH closed AS (
+  UPDATE deliveries AS d SET state = 'cancelled', due_at = NULL, reason = 'deleted', settled_at = $2
+  FROM (
+    SELECT p.id, p.bucket
+    FROM subscriptions AS s JOIN deliveries AS p ON p.subscription_id = s.id AND p.bucket = s.bucket
+    WHERE s.bucket = any($1::smallint[]) AND p.bucket = any($1) AND s.deleted_at IS NOT NULL AND p.state = 'pending'
+    LIMIT $3 FOR NO KEY UPDATE OF p SKIP LOCKED
+  ) AS left_over
+  WHERE d.bucket = any($1) AND d.id = left_over.id AND d.bucket = left_over.bucket
+  RETURNING d.id
+)
+SELECT count(*) FROM closed"""
+
+_FORGET_KEYS: Final = """
+WITH forgotten AS (
+  DELETE FROM idempotency_keys WHERE bucket = any($1::smallint[]) AND key = any(ARRAY(
+    SELECT key FROM idempotency_keys WHERE bucket = any($1) AND expires_at <= $2
+    ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED))
+  RETURNING key
+)
+SELECT count(*) FROM forgotten"""
+
+_BACKLOG: Final = f"""
+SELECT
+  (SELECT count(*) FROM (
+    SELECT FROM deliveries WHERE bucket = any($1::smallint[]) AND due_at IS NOT NULL LIMIT {OPEN_COUNTED_MAX}) AS open),
+  (SELECT min((
+    SELECT d.due_at FROM deliveries AS d
+    WHERE d.bucket = any($1) AND d.state = 'pending' AND d.subscription_id = l.subscription_id
+    ORDER BY d.due_at, d.id LIMIT 1))
+   FROM lanes AS l WHERE l.bucket = any($1) AND l.is_open)"""
+
+_FRESH: Final = """
+SELECT EXISTS (
+  SELECT FROM deliveries
+  WHERE bucket = any($1::smallint[]) AND state = 'sending' AND subscription_id = $2::bigint AND claimed_at > $3)"""
+
+
+async def probe(transaction: Transaction) -> None:
+    """Write something tiny."""
+    await transaction.connection.execute(_PROBE, transaction.wall)
+
+
+async def close_deleted(transaction: Transaction, limit: int) -> int:
+    """Cancel pending deliveries of deleted subscriptions."""
+    closed: int = await transaction.connection.fetchval(_CLOSE_DELETED, transaction.buckets, transaction.wall, limit)
+    return closed
+
+
+async def forget_keys(transaction: Transaction, limit: int) -> int:
+    """Remove keys that have outlived their span."""
+    forgotten: int = await transaction.connection.fetchval(_FORGET_KEYS, transaction.buckets, transaction.wall, limit)
+    return forgotten
+
+
+async def backlog(connection: Any, now: int) -> Backlog:
+    """Measure what waits at this instant."""
+    count, oldest_due = await connection.fetchrow(_BACKLOG, buckets.EVERY)
+    return Backlog(open=count, oldest_due_ms=0 if oldest_due is None else max(0, now - oldest_due))
+
+
+async def has_fresh_claims(connection: Any, subscription_id: int, since: int) -> bool:
+    """Tell whether an attempt claimed after `since` is still in flight."""
+    is_fresh: bool = await connection.fetchval(_FRESH, buckets.EVERY, subscription_id, since)
+    return is_fresh

