@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from loopback import Server
-from world import World
+
+from api.loopback import Server
+from api.world import World
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import uvicorn
-from world import OPERATOR_TOKEN, Dial, Faults, make_api, settings_for
 
+from api.world import OPERATOR_TOKEN, Dial, Faults, make_api, settings_for
 from hookline.api.app import create_app
 from hookline.clock import Clock
 from hookline.storage.protocol import Storage

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loopback import Server
-from world import OPERATOR_TOKEN, World
 
+from api.loopback import Server
+from api.world import OPERATOR_TOKEN, World
 from hookline.api.app import ROUTES, Route
 from hookline.model import Role
 

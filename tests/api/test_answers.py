@@ -4,9 +4,9 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from loopback import Server
-from world import World
 
+from api.loopback import Server
+from api.world import World
 from hookline.api.openapi import document
 from hookline.fairness import Flight
 from hookline.lifecycle import Retry, Succeed, Verdict

@@ -6,11 +6,11 @@ import tracemalloc
 from itertools import pairwise
 
 import pytest
-from loopback import Server
 from starlette.requests import Request
 from starlette.types import Message
-from world import OPERATOR_TOKEN
 
+from api.loopback import Server
+from api.world import OPERATOR_TOKEN
 from hookline.api import reading
 from hookline.errors import TooLarge
 

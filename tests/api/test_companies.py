@@ -1,8 +1,9 @@
 """Companies over HTTP."""
 
 import pytest
-from loopback import Server
-from world import World
+
+from api.loopback import Server
+from api.world import World
 
 
 def test_a_company_is_made_read_renamed_and_removed(server: Server) -> None:

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from loopback import Server
-from traffic import claim, publish, settle
-from world import World
 
+from api.loopback import Server
+from api.traffic import claim, publish, settle
+from api.world import World
 from hookline.clock import rfc3339
 from hookline.model import ErrorClass
 

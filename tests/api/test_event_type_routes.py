@@ -1,8 +1,9 @@
 """The catalogue over HTTP."""
 
 import pytest
-from loopback import Server
-from world import World
+
+from api.loopback import Server
+from api.world import World
 
 
 def test_absent_names_are_the_name_itself_and_null_is_never(server: Server) -> None:

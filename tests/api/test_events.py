@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from loopback import Answer, Server
-from traffic import claim, publish, settle
-from world import OPERATOR_TOKEN, World
 
+from api.loopback import Answer, Server
+from api.traffic import claim, publish, settle
+from api.world import OPERATOR_TOKEN, World
 from hookline.clock import rfc3339
 from hookline.errors import Unavailable
 

@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
-from loopback import Server
-from world import World
 
+from api.loopback import Server
+from api.world import World
 from hookline.errors import Unavailable
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import jsonschema_rs
-from loopback import Server
 
+from api.loopback import Server
 from hookline import errors
 from hookline.api import problem
 from hookline.api.app import ROUTES

@@ -4,10 +4,10 @@ from typing import Any
 
 import schemathesis
 from hypothesis import HealthCheck, settings
-from loopback import Server
 from schemathesis.checks import CHECKS, load_all_checks
-from world import OPERATOR_TOKEN
 
+from api.loopback import Server
+from api.world import OPERATOR_TOKEN
 from hookline.api.openapi import document
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from loopback import Server
-from world import OPERATOR_TOKEN, Dial, Faults, World
 
+from api.loopback import Server
+from api.world import OPERATOR_TOKEN, Dial, Faults, World
 from hookline import tokens
 from hookline.api.auth import Authenticator
 from hookline.errors import Unauthenticated, Unavailable

@@ -5,10 +5,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from loopback import Answer, Server
-from traffic import claim, publish, settle
-from world import World
 
+from api.loopback import Answer, Server
+from api.traffic import claim, publish, settle
+from api.world import World
 from hookline import lifecycle
 
 URL = "https://api.example.com/hooks"

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from loopback import Server
-
+from api.loopback import Server
 from hookline.fairness import Flight
 from hookline.lifecycle import GiveUp, Reason, Retry, Succeed, Verdict
 from hookline.model import ErrorClass, Timings
