@@ -63,6 +63,10 @@ class Server:
         finally:
             await self._drop(name)
 
+    async def new_database(self) -> str:
+        """The address of a new database with nothing in it, which lasts as long as the server."""
+        return self._url_of(await self._create())
+
     async def prepared(self, prepare: Prepare) -> str:
         """The address of one database that is each time as `prepare` left it, for one test after the other.
 

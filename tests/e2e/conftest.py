@@ -1,35 +1,25 @@
 """One server for the tests of a file, on each database that there is an engine for; others of their own on demand."""
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 
 import pytest
 
+from postgres_server import running_server
+
 from .harness import Client, Server
 from .receiver import Receiver
 
-DATABASES = ["sqlite", *(["postgres"] if find_spec("hookline.storage.postgres") else [])]
-"""What the claims are shown on; PostgreSQL comes as a wheel, so where its engine exists its tests run."""
+DATABASES = ["sqlite", "postgres"]
+"""What the claims are shown on."""
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[], str]]:
     """Run a PostgreSQL; give a function that makes a fresh database in it and returns its address."""
-    from postgres_server import running_server  # noqa: PLC0415 - only where there is something to run on it
-
     with running_server() as server:
-        numbers = count(1)
-
-        def make() -> str:
-            name = f"hookline_e2e_{os.getpid()}_{next(numbers)}"
-            asyncio.run(server.execute(f"CREATE DATABASE {name}"))
-            return server.url_of(name)
-
-        yield make
+        yield lambda: asyncio.run(server.new_database())
 
 
 @pytest.fixture(scope="module", params=DATABASES)
