@@ -1,10 +1,15 @@
 """What the log promises of a hold, and text and numbers that no row can hold: they find nothing and break nothing."""
 
 import pytest
+from msgspec.structs import replace
 from storage_samples import (
     LEASE_MS,
     NOON_MS,
     HandClock,
+    a_company,
+    a_publication,
+    a_subscription,
+    an_event,
     attempt,
     claim,
     claim_one,
@@ -17,7 +22,16 @@ from storage_samples import (
 )
 
 from hookline.lifecycle import Retry
-from hookline.storage.protocol import AttemptQuery, EventQuery, Storage
+from hookline.model import PayloadVersion, Recipient, Role, Token
+from hookline.storage.protocol import (
+    AttemptQuery,
+    CompanyDeletion,
+    Creation,
+    EventQuery,
+    Stale,
+    Storage,
+    SubscriptionQuery,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -120,3 +134,36 @@ async def test_ids_and_instants_out_of_range_find_nothing(storage: Storage) -> N
     assert (page.rows, page.total) == ((), 1)
     after = await storage.event("evt_none", company_id=2**53 - 1, after_id=2**53 - 1, limit=10, attempts_max=1)
     assert after is None
+
+
+async def test_a_company_out_of_range_is_one_that_is_missing(storage: Storage) -> None:
+    await populate(storage, {101: [1001]})
+    for absent in (0, 2**31, 2**53 - 1):
+        assert await storage.create_subscription(a_subscription(1002, absent), 10) is Creation.NO_COMPANY
+        assert not await storage.replace_company(a_company(absent))
+        for cascade in (False, True):
+            assert await storage.delete_company(absent, cascade=cascade) is CompanyDeletion.NOT_FOUND
+        token = Token(id=5001, company_id=absent, name="n", role=Role.MEMBER, hash=bytes(32), created_at=NOON_MS)
+        assert await storage.create_token(token) is Creation.NO_COMPANY
+        assert not await storage.revoke_token(absent, 5001)
+        event = replace(
+            await an_event(storage, {101: [1001]}), recipients=(Recipient(company_id=absent, company_revision=1),)
+        )
+        result = await storage.publish(await a_publication(storage, event))
+        assert result == Stale(catalogue=False, company_ids=(absent,))
+
+
+async def test_a_subscription_out_of_range_is_one_that_is_missing(storage: Storage) -> None:
+    await populate(storage, {101: [1001]})
+    for absent in (0, 2**31, 2**53 - 1):
+        changed = a_subscription(absent, revision=2)
+        assert not await storage.replace_subscription(changed, lift_hold=False)
+        page = await storage.subscriptions(
+            SubscriptionQuery(company_id=None, versions=(PayloadVersion.V1,), after_id=absent, limit=10)
+        )
+        assert [subscription.id for subscription in page.items] == ([1001] if absent == 0 else [])
+        for company_id in (absent, 101):
+            query = SubscriptionQuery(company_id=company_id, versions=(PayloadVersion.V1,), after_id=2**31)
+            assert (await storage.subscriptions(query)).items == ()
+        assert (await storage.companies(2**53 - 1, 10)).items == ()
+        assert (await storage.tokens(101, 2**53 - 1, 10)).items == ()

@@ -18,11 +18,12 @@ _INSERT_COMPANY: Final = """
 INSERT INTO companies (id, name, created_at, retention_days, bucket) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING RETURNING id"""
 _REPLACE_COMPANY: Final = """
-UPDATE companies SET name = $2, retention_days = $3 WHERE id = $1 AND id <> $4 AND deleted_at IS NULL RETURNING id"""
+UPDATE companies SET name = $2, retention_days = $3 WHERE id = $1::bigint AND id <> $4 AND deleted_at IS NULL
+RETURNING id"""
 _DELETE_COMPANY: Final = "UPDATE companies SET deleted_at = $2 WHERE id = $1"
 
 # Shared: tokens of one company may be made side by side, but not while it is being deleted.
-_SHARE_COMPANY: Final = "SELECT id FROM companies WHERE id = $1 AND deleted_at IS NULL FOR SHARE"
+_SHARE_COMPANY: Final = "SELECT id FROM companies WHERE id = $1::bigint AND deleted_at IS NULL FOR SHARE"
 _CREATE: Final = """
 INSERT INTO tokens (id, company_id, name, role, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT DO NOTHING RETURNING id"""

@@ -46,7 +46,7 @@ FROM companies AS c LEFT JOIN subscriptions AS s
 WHERE c.id = any($2::bigint[]) AND c.deleted_at IS NULL AND c.id <> $3
 ORDER BY c.id, s.id"""
 
-_LOCK_COMPANY: Final = "SELECT id FROM companies WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE"
+_LOCK_COMPANY: Final = "SELECT id FROM companies WHERE id = $1::bigint AND deleted_at IS NULL FOR NO KEY UPDATE"
 _LOCK_INSTALLATION: Final = "SELECT FROM installation FOR NO KEY UPDATE"
 _COUNT: Final = """
 SELECT count(*) FROM subscriptions WHERE bucket = $2::smallint AND company_id = $1 AND deleted_at IS NULL"""
@@ -61,7 +61,8 @@ _REPLACE: Final = """
 UPDATE subscriptions SET callback_url = $1, event_types = $2, policies = $3, secrets = $4, auth_type = $5,
   auth_sealed = $6, headers_sealed = $7, active = $8, inactive_reason = $9, inactive_at = $10, updated_at = $11,
   revision = revision + 1
-WHERE bucket = $12::smallint AND id = $13 AND company_id = $14 AND revision = $15::bigint - 1 AND deleted_at IS NULL
+WHERE bucket = $12::smallint AND id = $13::bigint AND company_id = $14::bigint AND revision = $15::bigint - 1
+  AND deleted_at IS NULL
 RETURNING id"""
 _REPLACE_LANE: Final = """
 UPDATE lanes SET host = $3, is_open = $4, slots_max = $5, slots = least(slots, $5),
