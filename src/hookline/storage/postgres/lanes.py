@@ -38,22 +38,25 @@ FROM (
   FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::smallint[])
     AS lane (subscription_id, slots, hold_until, bucket)
 ) AS found
-WHERE lanes.bucket = any($1::smallint[])
+WHERE lanes.bucket = any($1::smallint[]) AND lanes.subscription_id = any($2)
   AND lanes.subscription_id = found.subscription_id AND lanes.bucket = found.bucket
   AND (lanes.slots, lanes.hold_until, lanes.next_due)
     IS DISTINCT FROM (found.slots, found.hold_until, found.next_due)"""
+
+_NEVER: Final = 2**63 - 1
 
 _REPAIR: Final = f"""
 UPDATE lanes SET next_due = found.next_due
 FROM (
   SELECT subscription_id, bucket, {_NEXT_DUE} AS next_due FROM lanes AS lane
-  WHERE bucket = any($1::smallint[]) AND is_open AND {_NEXT_DUE} < coalesce(next_due, {2**63 - 1})
+  WHERE bucket = any($1::smallint[]) AND is_open AND coalesce(next_due, {_NEVER}) > $2::bigint
+    AND {_NEXT_DUE} < coalesce(next_due, {_NEVER})
   FOR NO KEY UPDATE SKIP LOCKED
 ) AS found
 WHERE lanes.bucket = any($1::smallint[])
   AND lanes.subscription_id = found.subscription_id AND lanes.bucket = found.bucket"""
-"""Only ever earlier: a look too early costs little, and a row that is not committed yet must not be forgotten. Those
-that somebody holds are being written anyway."""
+"""Only ever earlier: a look too early costs little, and a row that is not committed yet must not be forgotten. Lanes
+that are due are looked at anyway, and those that somebody holds are being written."""
 
 
 class LockedLane(Struct, frozen=True):
@@ -93,4 +96,4 @@ async def write(transaction: Transaction, lanes: Collection[LockedLane]) -> None
 
 async def repair(transaction: Transaction) -> None:
     """Wake open lanes whose hint is missing or late."""
-    await transaction.connection.execute(_REPAIR, transaction.buckets)
+    await transaction.connection.execute(_REPAIR, transaction.buckets, transaction.now)

@@ -48,7 +48,8 @@ WITH woken AS (
       AND (next_due IS NULL OR next_due > greatest($1, hold_until))
     ORDER BY subscription_id FOR NO KEY UPDATE
   ) AS asleep
-  WHERE lanes.bucket = any($3) AND lanes.subscription_id = asleep.subscription_id AND lanes.bucket = asleep.bucket
+  WHERE lanes.bucket = any($3) AND lanes.subscription_id = any($4)
+    AND lanes.subscription_id = asleep.subscription_id AND lanes.bucket = asleep.bucket
 ), new_deliveries AS (
   INSERT INTO deliveries (
     state, due_at, id, event_key, subscription_id, company_id, data_bytes, payload_version, type_name, source,
