@@ -19,7 +19,7 @@ QUERIES_MAX: Final = 10_000_000
 _SESSION: Final = {
     "application_name": "hookline",
     "jit": "off",  # compiling costs more than any statement of ours takes
-    # Every statement of ours goes by an index and in its order, whatever the tables hold and whether they were analysed.
+    # Every statement of ours goes by an index and in its order, whatever the tables hold, analysed or not.
     # Left alone, the planner makes a plan for the values at hand each time (0.7 ms where all buckets are named), takes
     # each bucket for a descent of its own into a primary key and reads the whole table instead (a claim over 300,000
     # rows: 88 ms of PostgreSQL 18), and sorts a whole lane to find its first row while the table is new (200 ms).
@@ -74,8 +74,11 @@ async def make_pool(dsn: str, patience: Patience) -> "asyncpg.Pool[Any]":
     except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
         raise _refused(error) from error
     try:
-        async with pool.acquire() as connection:
+        async with pool.acquire() as connection:  # the first: where there is no such server or database, it shows here
             await _verify(connection)
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
+        await pool.close()
+        raise _refused(error) from error
     except BaseException:
         await pool.close()
         raise
