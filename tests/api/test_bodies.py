@@ -173,3 +173,9 @@ def test_a_wrong_type_is_told_in_words(server: Server, body: bytes, message: str
     answer = server.call("POST", "/v1/companies", body)
     assert answer.status == 400
     assert answer.json["validationErrors"][0]["message"] == message
+
+
+def test_a_body_that_is_no_object_is_told_in_words(server: Server) -> None:
+    answer = server.call("POST", "/v1/companies", b"[]")
+    assert answer.status == 400
+    assert answer.json["detail"] == "The body: expected an object, got a list."

@@ -266,8 +266,9 @@ def _too_large(bytes_max: int) -> TooLarge:
 
 
 def _refuse(message: str) -> NoReturn:
-    where = _WHERE.match(_TYPES.sub(_in_words, message))
-    what, place = (where["what"], where["field"]) if where else (message, "")
+    told = _TYPES.sub(_in_words, message)
+    where = _WHERE.match(told)
+    what, place = (where["what"], where["field"]) if where else (told, "")
     missing = _MISSING.match(what)
     if missing:
         field = f"{place}.{missing['field']}" if place else missing["field"]
