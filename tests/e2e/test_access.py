@@ -145,8 +145,7 @@ def test_a_companys_lists_hold_nothing_of_another(pair: tuple[Owned, Owned]) -> 
                     assert str(word).encode() not in answer.body
 
 
-def test_each_role_may_what_is_documented_and_nothing_else(shared_operator: Client) -> None:
-    receiver = Receiver().start()
+def test_each_role_may_what_is_documented_and_nothing_else(shared_operator: Client, receiver: Receiver) -> None:
     for method, path, roles in operations(shared_operator):
         things = owned(shared_operator, receiver)
         body = json.loads(json.dumps(BODIES.get(f"{method} {path}")).replace("[0]", f"[{things.company}]"))
@@ -167,7 +166,6 @@ def test_each_role_may_what_is_documented_and_nothing_else(shared_operator: Clie
                 assert 200 <= answer.status <= 299, f"{method} {path} as {role}: {answer.status} {answer.body!r}"
         if method == "DELETE" and path == "/v1/event-types/{name}":
             shared_operator.made("PUT", "/v1/event-types/note.created", {"v2Name": None})
-    receiver.close()
 
 
 def test_every_path_needs_a_token_and_says_the_same_whatever_is_wrong_with_it(pair: tuple[Owned, Owned]) -> None:
