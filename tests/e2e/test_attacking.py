@@ -44,6 +44,8 @@ SPLICES = [
     b"-",
     b"\n",
 ]
+TOKENS = re.compile(rb'("(?:\\.|[^"\\])*")|[ \t\r\n]+')
+"""Strings, to be kept, or white space between tokens, to go."""
 
 
 def connected(server: Server) -> socket.socket:
@@ -133,6 +135,7 @@ def test_a_damaged_publish_is_refused_or_arrives_as_it_was_sent(operator: Client
         (arrival,) = receiver.of(event_id)
         assert is_strict_json(arrival.body)
         assert json.loads(arrival.body) == json.loads(body)["data"]
+        assert arrival.body in TOKENS.sub(rb"\1", body)
 
 
 BROKEN = {
