@@ -144,6 +144,17 @@ async def test_a_company_takes_its_tokens_with_it(storage: Storage) -> None:
     assert await storage.create_token(a_token(13, company_id=999)) is Creation.NO_COMPANY
 
 
+async def test_deleting_a_company_while_tokens_are_made_leaves_none(storage: Storage) -> None:
+    await populate(storage, {101: []})
+    tokens = [a_token(11 + number) for number in range(20)]
+    await asyncio.gather(
+        *map(storage.create_token, tokens[:10]),
+        storage.delete_company(101, cascade=True),
+        *map(storage.create_token, tokens[10:]),
+    )
+    assert [await storage.token_by_hash(token.hash) for token in tokens] == [None] * 20
+
+
 async def test_the_change_counter_rises_with_each_change_of_tokens_companies_and_catalogue(storage: Storage) -> None:
     seen = [await storage.change_counter()]
 

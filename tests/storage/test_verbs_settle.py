@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from storage_samples import (
+    LEASE_MS,
     HandClock,
     a_settlement,
     attempt,
@@ -123,6 +124,18 @@ async def test_the_same_attempt_twice_in_one_batch_counts_once(storage: Storage)
     assert len(await log_of(storage)) == 1
 
 
+async def test_a_stale_attempt_is_refused_beside_the_current_one(storage: Storage, clock: HandClock) -> None:
+    await populate(storage, {101: [1001]})
+    await publish(storage)
+    stale = await claim_one(storage)
+    clock.now += LEASE_MS
+    current = await claim_one(storage)
+    batch = [a_settlement(stale), a_settlement(current, Retry(1_000)), a_settlement(stale)]
+    assert list(await storage.settle(batch)) == [False, True, False]
+    view = await delivery_of(storage, current)
+    assert (view.state, [row.number for row in view.attempts]) == (DeliveryState.PENDING, [1, 2])
+
+
 async def test_twenty_settlements_of_one_attempt_at_once_count_once(storage: Storage) -> None:
     await populate(storage, {101: [1001]})
     await publish(storage)
@@ -180,6 +193,18 @@ async def test_a_hold_keeps_everything_of_its_subscription_waiting(storage: Stor
     assert (await claim(storage)).deliveries == ()
     clock.now += 1
     assert len((await claim(storage)).deliveries) == 2
+
+
+async def test_a_hold_keeps_waiting_what_is_published_after_it(storage: Storage, clock: HandClock) -> None:
+    await populate(storage, {101: [1001]})
+    await publish(storage)
+    await settle(storage, await claim_one(storage), GiveUp(Reason.EXHAUSTED), hold_ms=60_000)
+    assert (await claim(storage)).next_due_ms is None, "nothing waits"
+    await publish(storage)
+    early = await claim(storage)
+    assert (early.deliveries, early.next_due_ms) == ((), 60_000)
+    clock.now += 60_000
+    assert len((await claim(storage)).deliveries) == 1
 
 
 async def test_a_hold_is_lengthened_and_never_shortened(storage: Storage, clock: HandClock) -> None:

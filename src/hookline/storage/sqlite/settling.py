@@ -82,8 +82,7 @@ def settle(transaction: Transaction, requests: Sequence[Sequence[Settlement]]) -
     """Record the ends of attempts whose fence is current; answer for each whether it was."""
     settlements = list(chain.from_iterable(requests))
     flying, its_lanes = _read(transaction, [settlement.fence for settlement in settlements])
-    # Taken out as they are settled, so that the second settlement of one attempt finds nothing.
-    answers = [flying.pop(settlement.fence.delivery_id, None) == settlement.fence.attempt for settlement in settlements]
+    answers = [_take_out(flying, settlement.fence) for settlement in settlements]
     current = [settlement for settlement, is_current in zip(settlements, answers, strict=True) if is_current]
     if current:
         holds = _holds(transaction, current)
@@ -149,6 +148,14 @@ def _read(transaction: Transaction, fences: Sequence[Fence]) -> tuple[dict[int, 
         (json_ids([fence.delivery_id for fence in fences]), json_ids({fence.subscription_id for fence in fences})),
     )
     return dict(_FLYING.decode(flying)), {row[0]: _LaneState(*row) for row in _LANES.decode(its_lanes)}
+
+
+def _take_out(flying: dict[int, int], fence: Fence) -> bool:
+    """Tell whether the fence is current, and let a second settlement of the same attempt find nothing."""
+    is_current = flying.get(fence.delivery_id) == fence.attempt
+    if is_current:
+        del flying[fence.delivery_id]
+    return is_current
 
 
 def _holds(transaction: Transaction, settlements: Sequence[Settlement]) -> Mapping[int, int]:
