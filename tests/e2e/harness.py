@@ -66,7 +66,12 @@ class Server:
 
     def terminate(self) -> None:
         """Ask the process to end, as a supervisor does."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def wait(self) -> int:
         """Return the exit code once the process has ended."""
@@ -82,12 +87,17 @@ class Server:
 
     def kill(self) -> None:
         """End the process as a power cut would end it."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self.wait()
 
     def restart(self) -> Self:
         """Start again on the same database; the port is another one."""
         return self.start()
+
+    def set(self, **environment: str) -> Self:
+        """Change settings from the next start on."""
+        self._environment |= environment
+        return self
 
     def close(self) -> None:
         """Make sure that nothing runs any more."""
@@ -97,10 +107,6 @@ class Server:
     def client(self, token: str | None = OPERATOR_TOKEN) -> "Client":
         """Return a client of this server; it follows restarts."""
         return Client(lambda: self.url, token)
-
-    def _signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
 
     def _read(self, process: "subprocess.Popen[str]", ready: threading.Event) -> None:
         assert process.stdout is not None
