@@ -69,3 +69,14 @@ def test_body_over_the_limit_is_refused_before_it_is_read() -> None:
         assert connection.getresponse().status == 413
         connection.close()
         assert received == []
+
+
+def test_question_whether_somebody_listens_is_answered_and_counts_as_no_delivery() -> None:
+    with receiving(fail_first=1) as (receiver, received):
+        connection = http.client.HTTPConnection(receiver.url.removeprefix("http://").rstrip("/"), timeout=10)
+        connection.request("GET", "/")
+
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert received == []
+        assert not receiver.answered.acquire(blocking=False)

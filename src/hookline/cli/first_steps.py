@@ -23,12 +23,18 @@ COMPANY=$({call} {url}/v1/companies -d '{{"name":"Acme"}}' | sed -E 's/.*"id":([
 # 2. its subscription, and a receiver that checks each signature and fails the first attempt
 SECRET=$({call} "{url}/v1/webhooks?companyId=$COMPANY" \
 -d '{{"callbackUrl":"http://127.0.0.1:{receiver_port}/"}}' | sed -E 's/.*"secret":"([^"]+)".*/\\1/')
-{program} listen --port {receiver_port} --secret "$SECRET" --fail 1 & sleep 1
+{program} listen --port {receiver_port} --secret "$SECRET" --fail 1 &
+{until_listening(receiver_port)}
 
 # 3. an event: it is answered 503 at once, and delivered by the first retry 10 to 12 s later
 {call} {url}/v1/events \
--d '{{"eventType":"note.created","companyIds":['"$COMPANY"'],"data":{{"noteToken":"a1b2c3","text":"hello"}}}}'
+-d '{{"eventType":"note.created","companyIds":['"$COMPANY"'],"data":{{"noteToken":"a1b2c3","text":"hello"}}}}'; echo
 """
+
+
+def until_listening(port: int) -> str:
+    """Return the command that waits for a receiver just started behind it, so that all steps can be pasted at once."""
+    return f"curl -s -o /dev/null --retry 9 --retry-delay 1 --retry-connrefused http://127.0.0.1:{port}/"
 
 
 def program_name() -> str:

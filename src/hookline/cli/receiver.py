@@ -124,6 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
     server: _Server
 
+    def do_GET(self) -> None:
+        """Say that somebody listens; it is no delivery, and nobody is told of it."""
+        self._answer(200)
+
     def do_POST(self) -> None:
         """Take one delivery."""
         length = self.headers.get("Content-Length", "")
