@@ -8,18 +8,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDTH_OF_A_FILE = 200
-"""Where no terminal says how wide it is, nothing is cut."""
+WIDTH_LEAST = 400
+"""More than any row needs: cut to a narrow terminal, 503 would read 50. The terminal wraps what is too long for it."""
 WIDTH_OF_A_PICTURE = 122
-"""What the delivery log needs."""
+"""What the delivery log of the demo needs."""
 
 
 def console(*, record: bool = False) -> Console:
-    """Open standard output for people; colours and width follow the terminal."""
+    """Open standard output for people; colours follow the terminal."""
     if record:
         return Console(highlight=False, record=True, width=WIDTH_OF_A_PICTURE)
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=WIDTH_OF_A_FILE)
+    return Console(highlight=False, width=WIDTH_LEAST)
 
 
 def write_json(value: object) -> None:

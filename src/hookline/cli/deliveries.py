@@ -27,7 +27,9 @@ def deliveries(
         int | None, typer.Argument(metavar="SUBSCRIPTION", help="Its id; may be left out where there is only one.")
     ] = None,
     status: Annotated[Status | None, typer.Option(help="Only these attempts.")] = None,
-    event_type: Annotated[str | None, typer.Option(metavar="NAME", help="Only this type, as it sees it.")] = None,
+    event_type: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this type, by the name that the subscription knows.")
+    ] = None,
     page: Annotated[int, typer.Option(min=0, metavar="N", help="From 0.")] = 0,
     size: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="Rows a page.")] = 20,
     url: options.Url = None,
@@ -53,10 +55,9 @@ def deliveries(
         return
     screen = console()
     screen.print(log_table(found["content"]))
-    total = found["totalElements"]
-    screen.print(
-        f"\n{total} {'attempt' if total == 1 else 'attempts'}, page {found['number']} of 0 to {found['totalPages'] - 1}"
-    )
+    total, last_page = found["totalElements"], found["totalPages"] - 1
+    shown = f"page {found['number']} of 0 to {last_page}" if last_page else "all shown"
+    screen.print(f"\n{total} {'attempt' if total == 1 else 'attempts'}, {shown}")
 
 
 def log_table(rows: list[dict[str, Any]]) -> "Table":
