@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline import config
-from hookline.config import SETTINGS, Settings, from_environment
+from hookline.config import SETTINGS, Settings, from_environment, misspelt
 from hookline.errors import StartRefused
 
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -248,3 +248,24 @@ def test_every_field_is_set_by_the_environment() -> None:
 def test_any_text_is_read_or_refused(name: str, text: str) -> None:
     with suppress(StartRefused):
         from_environment(DEVELOPMENT | KEYED | {name: text})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("HOOKLINE_PROT", "HOOKLINE_PORT"),
+        ("HOOKLINE_SECRET_KEYS", "HOOKLINE_SECRET_KEY"),
+        ("HOOKLINE_DATABASEURL", "HOOKLINE_DATABASE_URL"),
+        ("HOOKLINE_EGRES_DENY", "HOOKLINE_EGRESS_DENY"),
+    ],
+)
+def test_slip_in_a_name_is_told_with_what_was_meant(name: str, meant: str) -> None:
+    assert misspelt({name: "1", **DEVELOPMENT}) == [(name, meant)]
+
+
+def test_names_that_only_begin_alike_are_no_slips() -> None:
+    set_by_clusters = [
+        f"HOOKLINE_{end}" for end in ("SERVICE_HOST", "SERVICE_PORT", "PORT_8080_TCP_ADDR", "PORT_8080_TCP")
+    ]
+    of_ours = ["HOOKLINE_URL", "HOOKLINE_TOKEN", "HOOKLINE_SECRET", *config.NOT_YET, *(each.name for each in SETTINGS)]
+    assert misspelt([*set_by_clusters, *of_ours, "PATH", "OTHER_PORT"]) == []

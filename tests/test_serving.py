@@ -10,6 +10,7 @@ import pytest
 
 from hookline import serving
 from hookline.api import connection
+from hookline.errors import StartRefused
 
 REQUEST = b"%b / HTTP/1.1\r\nHost: test\r\n\r\n"
 PATIENCE_SECONDS = 10
@@ -113,3 +114,23 @@ def test_what_is_no_http_is_refused_as_every_fault_is() -> None:
     assert b"\r\ncontent-type: application/problem+json\r\n" in head
     problem = json.loads(body)
     assert (problem["status"], problem["detail"]) == (400, problem["message"])
+
+
+def test_port_in_use_is_told_once_with_what_to_do() -> None:
+    with (
+        serving.listen("127.0.0.1", 0) as taken,
+        pytest.raises(
+            StartRefused, match=r"^cannot listen on 127\.0\.0\.1 port \d+: Address already in use\. Stop what"
+        ),
+    ):
+        serving.listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_address_of_another_machine_is_told_apart_from_a_port_in_use() -> None:
+    with pytest.raises(StartRefused, match=r"Cannot assign requested address\. This machine has no such address"):
+        serving.listen("192.0.2.1", 0)
+
+
+def test_host_that_is_no_address_is_refused_in_words() -> None:
+    with pytest.raises(StartRefused, match=r"^cannot listen on not-a-host\.invalid port 0: .*--host"):
+        serving.listen("not-a-host.invalid", 0)

@@ -5,7 +5,8 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -97,6 +98,11 @@ SETTINGS: Final = (
 NOT_YET: Final = ("HOOKLINE_EGRESS_PROXY", "HOOKLINE_NAT64_PREFIX")
 """Promised, and not done by this version: whoever relies on one must not be called past it."""
 
+OF_COMMANDS: Final = ("HOOKLINE_URL", "HOOKLINE_TOKEN", "HOOKLINE_SECRET")
+"""What commands that talk to a server read."""
+LIKENESS: Final = 0.85
+"""From 0 to 1. One letter more, less, other or exchanged in a short name is above this; another word is below."""
+
 
 def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool = True) -> Settings:
     """Read the settings; raise `StartRefused` naming the variable and what it should be.
@@ -144,6 +150,19 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
             "to try Hookline out, start it with `hookline serve --dev`."
         )
     return settings
+
+
+def misspelt(environment: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the variables that are no settings but resemble one, each with the one it resembles.
+
+    Others that begin alike are left in peace: clusters set some of the kind of `HOOKLINE_SERVICE_HOST` by themselves.
+    """
+    known = [setting.name for setting in SETTINGS]
+    strange = [
+        name for name in environment if name.startswith("HOOKLINE") and name not in {*known, *NOT_YET, *OF_COMMANDS}
+    ]
+    near = [(name, get_close_matches(name, known, n=1, cutoff=LIKENESS)) for name in sorted(strange)]
+    return [(name, meant[0]) for name, meant in near if meant]
 
 
 def _check_lease(settings: Settings) -> None:

@@ -6,10 +6,12 @@ to wait for; a second signal ends everything at once, which loses nothing but ti
 """
 
 import asyncio
+import errno
 import logging
+import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -26,6 +28,11 @@ BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
 """Publishers keep connections; longer than the minute after which common load balancers close theirs."""
 INTERRUPTED: Final = 130
+LISTEN_REMEDIES: Final[Mapping[int, str]] = {
+    errno.EADDRINUSE: "Stop what listens there, or choose another port with --port (0 picks a free one).",
+    errno.EACCES: "Ports below 1024 are kept for the privileged: choose a higher one with --port.",
+    errno.EADDRNOTAVAIL: "This machine has no such address: choose one it has with --host (0.0.0.0 means all).",
+}
 
 
 class Leaving:
@@ -131,10 +138,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise StartRefused(
-            f"cannot listen on {host} port {port}: {error.strerror}. "
-            "Stop what listens there, or choose another port with --port (0 picks a free one)."
-        ) from error
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        remedy = LISTEN_REMEDIES.get(error.errno or 0, "Choose another with --host and --port.")
+        raise StartRefused(f"cannot listen on {host} port {port}: {reason}. {remedy}") from error
 
 
 class _Signals:

@@ -102,6 +102,13 @@ def test_production_without_a_key_says_how_to_make_one(here: Workplace) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_slip_in_the_name_of_a_variable_is_told_at_the_start(here: Workplace) -> None:
+    ended = here.run("serve", HOOKLINE_SECRET_KEYS="x")
+
+    assert ended.returncode == 1
+    assert "HOOKLINE_SECRET_KEYS is no setting and is ignored. Is HOOKLINE_SECRET_KEY meant?" in ended.stderr
+
+
 def test_publish_without_a_server_says_how_to_start_one(here: Workplace) -> None:
     ended = here.run("publish", "note.created", "--company", "2")
 
@@ -296,11 +303,19 @@ def test_unknown_event_type_names_the_remedy(beside: Workplace) -> None:
     assert "PUT /v1/event-types/order.paid" in ended.stderr
 
 
+def test_https_to_a_server_without_tls_says_to_leave_the_s_out(beside: Workplace) -> None:
+    url = json.loads((beside.path / "hookline.db.local").read_text())["url"]
+    ended = beside.run("deliveries", "--url", url.replace("http:", "https:"), "--token", "any")
+
+    assert ended.returncode == 3
+    assert "http://" in ended.stderr.splitlines()[-1]
+
+
 # --- the first minute ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the first steps are typed with curl")
-def test_first_steps_work_as_printed(here: Workplace) -> None:
+def test_first_steps_work_as_printed_and_pasted_at_once(here: Workplace) -> None:
     server = here.serve()
     server.wait_for("Next, in another terminal")
     server.wait_for("$COMPANY")
@@ -308,11 +323,9 @@ def test_first_steps_work_as_printed(here: Workplace) -> None:
     server.wait_for("note.created")
     printed = "".join(server.lines)
     script = printed[printed.index("# 1.") :]
-    publish = script.index("# 3.")
-    shell = here.shell(f"{script[:publish]}read -r _\n{script[publish:]}\nwait")
+    shell = here.shell(f"{script}\nwait")
     shell.wait_for("company ")
-    shell.wait_for("Listening on")
-    shell.say("")
+    shell.wait_for("attempt 1")
     shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✗ 503")
     shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✓ 200")
 

@@ -1,6 +1,7 @@
 """Our own API, as the command line calls it: one connection per call, JSON in and out, refusals as `Failure`."""
 
 import http.client
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -75,9 +76,15 @@ class Client:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             return response.status, response.read()
+        except ssl.SSLError as error:
+            raise Failure(
+                f"{self._target.url} speaks no TLS that is trusted here: {error.reason or error}.",
+                "A server without a proxy before it is reached by http://.",
+                EXIT_UNREACHED,
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise Failure(
-                f"{self._target.url} did not answer: {error}.",
+                f"{self._target.url} did not answer: {getattr(error, 'strerror', None) or error}.",
                 "Is it running? `hookline serve --dev` starts one here.",
                 EXIT_UNREACHED,
             ) from error

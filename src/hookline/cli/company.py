@@ -17,7 +17,7 @@ def create(
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Make a company: a customer with subscriptions and tokens of its own."""
+    """Make a company, that is a customer of yours."""
     from hookline.cli.administration import administration
     from hookline.cli.console import console, write_json
 

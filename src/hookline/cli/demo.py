@@ -107,7 +107,9 @@ def _show(screen: "Console", client: "Client", stack: ExitStack) -> None:
     screen.print(log_table(log))
     if not all(genuine) or not log[0]["success"]:
         raise Failure("a signature or the delivery failed; this should not happen.")
-    screen.print("\nDelivered once it could be, each attempt signed and logged. Next: hookline serve --dev")
+    screen.print(
+        "\nDelivered once it could be, each attempt signed and logged. Next: make run, which is hookline serve --dev"
+    )
 
 
 def _log_when_done(client: "Client", subscription_id: int, clock: "Clock") -> list[dict[str, Any]]:

@@ -34,10 +34,16 @@ def serve(
         str | None, typer.Option(metavar="ROLES", help="api, engine or both with a comma. [HOOKLINE_ROLES, api,engine]")
     ] = None,
 ) -> None:
-    """Serve the API and deliver events until SIGTERM or Ctrl-C. Options go before variables."""
-    from hookline import wiring
-    from hookline.config import from_environment
+    """Serve the API and deliver events until SIGTERM or Ctrl-C.
 
+    In brackets: the variable that an option overrules, and what holds without either.
+    """
+    from hookline import wiring
+    from hookline.cli.console import note
+    from hookline.config import from_environment, misspelt
+
+    for name, meant in misspelt(os.environ):
+        note(f"{name} is no setting and is ignored. Is {meant} meant?")
     said = {
         "HOOKLINE_MODE": "development" if dev else None,
         "HOOKLINE_HOST": host,
