@@ -147,10 +147,13 @@ def _subscribed(operator: Client, receiver: Receiver, company: int, kind: str) -
 
 def _is_settled(operator: Client) -> bool:
     """Tell whether every delivery has ended or is held, but for those that a fourth loss in a row put off."""
-    if any(operator.made("GET", f"/v1/events?state={state}&limit=1")["items"] for state in ("sending", "pending")):
-        return all(_is_put_off(operator, event["id"]) for event in _all_events(operator, "&state=pending"))
+    if operator.made("GET", "/v1/events?state=sending&limit=1")["items"]:
+        return False
+    if not all(_is_put_off(operator, event["id"]) for event in _all_events(operator, "&state=pending")):
+        return False
     # Between two questions a delivery may go from one state to the other; one that has ended stays as it is.
-    return not any(event["counts"]["sending"] + event["counts"]["pending"] for event in _all_events(operator))
+    unfinished = [event for event in _all_events(operator) if event["counts"]["sending"] + event["counts"]["pending"]]
+    return all(_is_put_off(operator, event["id"]) for event in unfinished)
 
 
 def _is_put_off(operator: Client, event_id: str) -> bool:
