@@ -1,7 +1,6 @@
 """Our own API, as the command line calls it: one connection per call, JSON in and out, refusals as `Failure`."""
 
 import http.client
-import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -18,6 +17,10 @@ NEXT_STEPS: Final[Mapping[int, str]] = {
     401: "The token is not (or no longer) known there: make one with `hookline token create NAME`.",
     403: "This token's role may not do that: use one with the role `operator`.",
     503: "Nothing is lost: repeat it, a publish with the same --idempotency-key.",
+}
+REACHING: Final[Mapping[str, str]] = {
+    "http": "`hookline serve --dev` starts one here.",
+    "https": "Without a proxy before it that does TLS, it is reached by http://.",
 }
 
 
@@ -76,16 +79,10 @@ class Client:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             return response.status, response.read()
-        except ssl.SSLError as error:
-            raise Failure(
-                f"{self._target.url} speaks no TLS that is trusted here: {error.reason or error}.",
-                "A server without a proxy before it is reached by http://.",
-                EXIT_UNREACHED,
-            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise Failure(
                 f"{self._target.url} did not answer: {getattr(error, 'strerror', None) or error}.",
-                "Is it running? `hookline serve --dev` starts one here.",
+                f"Is it running? {REACHING[self._address.scheme]}",
                 EXIT_UNREACHED,
             ) from error
         finally:
