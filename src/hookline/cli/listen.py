@@ -17,6 +17,9 @@ EXAMPLE = options.example("hookline listen --create --fail 2")
 COMPANY_NAME = "listen"
 """The company that `--create` uses, made once."""
 
+WAIT_SECONDS = 1
+"""A signal that comes in the instant before a wait begins is not seen until the wait ends."""
+
 
 def listen(
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="Port; 0 takes a free one.")] = 0,
@@ -55,7 +58,7 @@ def listen(
         with _subscription(receiver, company, url, token, wanted=create):
             note(f"Listening on {receiver.url}" + ("" if receiver.secret else " without --secret: nothing is checked"))
             while not report.is_complete:
-                receiver.answered.acquire()
+                receiver.answered.acquire(timeout=WAIT_SECONDS)
     except KeyboardInterrupt:
         pass
     finally:
