@@ -1,1 +1,1 @@
-"""Where deliveries live: one protocol of verbs, two engines, one conformance suite."""
+"""Where deliveries live: verbs that promise the same on two engines, and are tested by the same cases on both."""
