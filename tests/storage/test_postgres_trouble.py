@@ -1,6 +1,8 @@
 """What is not confirmed is never answered as done: lost connections, doubtful commits, servers that are not safe."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,6 +28,7 @@ from hookline.errors import Invalid, StartRefused, Unavailable
 from hookline.storage.postgres import PostgresStorage
 from hookline.storage.postgres.connection import Patience
 from hookline.storage.protocol import EventQuery, Published
+from postgres_server import URL_VARIABLE
 
 pytestmark = pytest.mark.anyio
 
@@ -209,6 +212,23 @@ async def test_what_runs_into_a_limit_leaves_nothing_behind(postgres_url: str, c
         assert (await claim_one(storage)).attempt == 1
 
 
+@pytest.mark.skipif(URL_VARIABLE in os.environ, reason="only a process of this machine can be frozen")
+async def test_a_server_process_that_freezes_costs_one_answer(
+    postgres_url: str, clock: HandClock, someone: Any
+) -> None:
+    async with opened(postgres_url, clock, Patience(statement_seconds=0.2)) as storage:
+        pid = await someone.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'hookline' AND datname = current_database()"
+        )
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable):
+                await storage.change_counter()
+            assert await storage.change_counter() > 0
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
 async def test_a_storage_that_is_not_open_is_unavailable(postgres_url: str, clock: HandClock) -> None:
     storage = PostgresStorage(postgres_url, clock=clock)
     with pytest.raises(Unavailable):
@@ -218,6 +238,24 @@ async def test_a_storage_that_is_not_open_is_unavailable(postgres_url: str, cloc
     await storage.close()
     with pytest.raises(Unavailable):
         await storage.probe()
+
+
+async def test_closing_lets_what_runs_end_and_waits_no_longer(
+    postgres_url: str, clock: HandClock, someone: Any
+) -> None:
+    storage = PostgresStorage(postgres_url, clock=clock, patience=Patience(statement_seconds=3_600))
+    await storage.open()
+    await populate(storage, {101: [1001]})
+    async with someone.transaction():
+        await someone.execute("LOCK TABLE deliveries")
+        writing = asyncio.ensure_future(publish(storage))
+        while not await someone.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+            pass
+        closing = asyncio.ensure_future(storage.close())
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        assert isinstance(await writing, Published)
+        await closing
 
 
 async def test_a_caller_who_leaves_harms_nobody(postgres_url: str, clock: HandClock) -> None:

@@ -121,17 +121,18 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
         """Lend a connection; one that something was cut off on is not lent again."""
-        if self._pool is None:
+        pool = self._pool  # closing forgets it, and waits for what is lent to come back
+        if pool is None:
             raise Unavailable("The database is not open.")
         try:
-            connection = await self._pool.acquire(timeout=self._patience.connect_seconds)
+            connection = await pool.acquire(timeout=self._patience.connect_seconds)
             try:
                 yield connection
             except (TimeoutError, asyncio.CancelledError):
                 connection.terminate()
                 raise
             finally:
-                await self._pool.release(connection)
+                await pool.release(connection)
         except Exception as error:
             if ours := translated(error):
                 raise ours from error

@@ -18,7 +18,9 @@ DAY_BITS: Final = 39
 
 _CLOCK: Final = "SELECT floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
 _IDS: Final = "SELECT nextval('ids') FROM generate_series(1, $1)"
-_CLOCK_AND_IDS: Final = f"SELECT ({_CLOCK}), ARRAY({_IDS})"
+_CLOCK_AND_IDS: Final = f"SELECT ({_CLOCK}), ARRAY({_IDS}), set_config('synchronous_commit', 'off', true)"
+"""A transaction of its own that need not wait for the disk: whoever uses the ids commits after it, and that commit
+makes both durable. Run inside another transaction it would cost that one its durability."""
 
 
 class Moment(Struct, frozen=True):
@@ -33,18 +35,18 @@ class Moment(Struct, frozen=True):
 
 
 async def read(connection: Any, clock: Clock | None, ids: int = 0) -> Moment:
-    """Read the clock and draw so many ids, outside of any transaction."""
-    if clock is None:
-        now, numbers = await connection.fetchrow(_CLOCK_AND_IDS, ids)
-        return Moment(now, now, ids_of_day(now, numbers))
-    wall = clock.wall_ms()
-    return Moment(clock.schedule_ms(), wall, await draw(connection, wall, ids))
+    """Read the clock and draw so many ids, outside of any transaction and never inside one."""
+    if clock is not None and not ids:
+        return Moment(clock.schedule_ms(), clock.wall_ms())
+    now, numbers, _ = await connection.fetchrow(_CLOCK_AND_IDS, ids)
+    wall = now
+    if clock is not None:
+        now, wall = clock.schedule_ms(), clock.wall_ms()
+    return Moment(now, wall, ids_of_day(wall, numbers))
 
 
 async def draw(connection: Any, wall: int, count: int) -> Sequence[int]:
-    """Draw ids of the day of this instant."""
-    if not count:
-        return ()
+    """Draw ids of the day of this instant, in whatever transaction is open."""
     return ids_of_day(wall, [row[0] for row in await connection.fetch(_IDS, count)])
 
 
