@@ -69,6 +69,9 @@ class Workplace:
     """A directory to run commands in."""
 
     def __init__(self, path: Path) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # A script started us in the background; whatever we start would ignore Ctrl-C as we do.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.path = path
         self._running: list[Running] = []
 
