@@ -102,7 +102,7 @@ def running(database: str | None, profile: str | None = None, **environment: str
 
 
 class Part:
-    """A helper process of the bench that answers one JSON line for each line it is told."""
+    """A process beside the bench that answers one JSON line for each line it is told."""
 
     def __init__(self, program: str, *arguments: str) -> None:
         self.process = subprocess.Popen(

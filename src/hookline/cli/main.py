@@ -15,7 +15,7 @@ from hookline.errors import HooklineError
 
 app = typer.Typer(
     name="hookline",
-    help="Self-hosted webhook sending.",
+    help="Sends webhooks: keeps each event on disk, delivers it signed, retries, and logs every attempt.",
     epilog="First time here? `hookline demo` shows it all; `hookline serve --dev` starts one to play with.",
     no_args_is_help=True,
     add_completion=False,
