@@ -116,7 +116,9 @@ def test_whatever_was_acknowledged_survives_being_killed(
         assert not publisher.failures
         acknowledged |= publisher.acknowledged
     abandoned = set().union(*(publisher.abandoned for publisher in publishers))
-    assert len(acknowledged) > 50 * len(kills)
+    assert len(acknowledged) > 10 * len(kills), (
+        "there was a load to kill; how much a slow machine makes of it is no claim"
+    )
 
     until(lambda: _is_settled(operator), "all that can be delivered is delivered", patience_seconds=120)
     events = {event["id"]: event for event in _all_events(operator)}
