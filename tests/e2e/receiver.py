@@ -151,11 +151,15 @@ class Receiver:
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         await self._stop.wait()
-        server.close()
-        while self.connections:
+        # Accept no more, let what is being accepted arrive, and only then close: a server that is closed first loses
+        # the sockets that its loop has accepted and not yet made connections of.
+        for listener in server.sockets:
+            self._loop.remove_reader(listener.fileno())
+        while self.connections or len(asyncio.all_tasks()) > 1:
             for connection in self.connections.copy():
                 connection.close()
             await asyncio.sleep(0)  # a transport is gone in a later turn of the loop
+        server.close()
         await server.wait_closed()
 
     def take(self, connection: "_Connection", head: bytes, body: bytes) -> None:

@@ -24,6 +24,8 @@ COMPANIES = 3
 PUBLISHERS = 3
 FAILS_FIRST, SLOW, PLAIN, HELD = "fails-first", "slow", "plain", "held"
 KINDS = (FAILS_FIRST, SLOW, PLAIN, HELD)
+EVENTS_A_KILL = 50
+"""Acknowledged at least, or there was hardly a load."""
 LOST_AT_MOST = 3
 """So many losses in a row are made good within a minute or so; a fourth waits five, and may still wait at the end."""
 
@@ -106,6 +108,11 @@ def test_whatever_was_acknowledged_survives_being_killed(
             server.kill()
             kills.append(time.monotonic())
             server.restart()
+        until(
+            lambda: sum(len(publisher.acknowledged) for publisher in publishers) > EVENTS_A_KILL * len(kills),
+            "there was a load to kill",
+            patience_seconds=60,
+        )
     finally:
         is_over.set()
         for publisher in publishers:
@@ -116,9 +123,7 @@ def test_whatever_was_acknowledged_survives_being_killed(
         assert not publisher.failures
         acknowledged |= publisher.acknowledged
     abandoned = set().union(*(publisher.abandoned for publisher in publishers))
-    assert len(acknowledged) > 10 * len(kills), (
-        "there was a load to kill; how much a slow machine makes of it is no claim"
-    )
+    assert len(acknowledged) > EVENTS_A_KILL * len(kills)
 
     until(lambda: _is_settled(operator), "all that can be delivered is delivered", patience_seconds=120)
     events = {event["id"]: event for event in _all_events(operator)}
