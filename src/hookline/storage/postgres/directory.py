@@ -1,15 +1,14 @@
 """Verbs on companies, tokens and the catalogue; each change of them raises the change counter."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
-from hookline.model import Company, EventType, Role, Token, TypeKind
+from hookline.model import Company, EventType, Token, TypeKind
 from hookline.storage.postgres import buckets, subscriptions
 from hookline.storage.postgres.connection import is_storable
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.publishing import BUILT_IN_COMPANY_ID
-from hookline.storage.postgres.subscriptions import cut
 from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
+from hookline.storage.rows import cut, read_company, read_token
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies WHERE deleted_at IS NULL"
 _TOKEN: Final = "SELECT id, company_id, name, role, hash, created_at, expires_at FROM tokens"  # noqa: S105 - SQL
@@ -87,14 +86,14 @@ async def delete_company(transaction: Transaction, company_id: int, *, cascade: 
 async def company(connection: Any, company_id: int) -> Company | None:
     """Read one, the built-in one included."""
     row = await connection.fetchrow(f"{_COMPANY} AND id = $1::bigint", company_id)
-    return None if row is None else _company(row)
+    return None if row is None else read_company(row)
 
 
 async def companies(connection: Any, after_id: int, limit: int) -> Page[Company]:
     """Read a page of companies, the built-in one left out."""
     sql = f"{_COMPANY} AND id > $1::bigint AND id <> $2 ORDER BY id LIMIT $3"
     rows = await connection.fetch(sql, after_id, BUILT_IN_COMPANY_ID, limit + 1)
-    return cut([_company(row) for row in rows], limit)
+    return cut([read_company(row) for row in rows], limit)
 
 
 # --- tokens ----------------------------------------------------------------------------------------------------------
@@ -129,13 +128,13 @@ async def tokens(connection: Any, company_id: int | None, after_id: int, limit: 
         rows = await connection.fetch(_TOKENS_OF_NONE, after_id, limit + 1)
     else:
         rows = await connection.fetch(_TOKENS, company_id, after_id, limit + 1)
-    return cut([_token(row) for row in rows], limit)
+    return cut([read_token(row) for row in rows], limit)
 
 
 async def token_by_hash(connection: Any, token_hash: bytes) -> Token | None:
     """Read the token that a bearer shows."""
     row = await connection.fetchrow(f"{_TOKEN} WHERE hash = $1", token_hash)
-    return None if row is None else _token(row)
+    return None if row is None else read_token(row)
 
 
 async def change_counter(connection: Any) -> int:
@@ -181,9 +180,6 @@ async def delete_event_type(transaction: Transaction, name: str) -> bool:
     return True
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
-
-
 async def _noted(transaction: Transaction, changed: object) -> bool:
     """Raise the change counter where something changed."""
     if changed is not None:
@@ -201,19 +197,3 @@ async def _keep_type(
     """Raise the catalogue's revision, and keep what it says of the type from then on."""
     revision = await transaction.connection.fetchval(_RAISE_CATALOGUE)
     await transaction.connection.execute(_KEEP_TYPE, name, revision, v1_name, v2_name, kind)
-
-
-def _company(row: Sequence[Any]) -> Company:
-    return Company(id=row[0], name=row[1], created_at=row[2], retention_days=row[3])
-
-
-def _token(row: Sequence[Any]) -> Token:
-    return Token(
-        id=row[0],
-        company_id=row[1],
-        name=row[2],
-        role=Role(row[3]),
-        hash=row[4],
-        created_at=row[5],
-        expires_at=row[6],
-    )

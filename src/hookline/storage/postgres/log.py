@@ -13,19 +13,15 @@ from msgspec.structs import replace
 
 from hookline.model import (
     DeliveryState,
-    ErrorClass,
     Event,
     EventType,
-    PayloadVersion,
     Recipient,
     Route,
-    Timings,
     TypeKind,
 )
 from hookline.storage import records
 from hookline.storage.postgres import buckets
 from hookline.storage.postgres.connection import is_storable
-from hookline.storage.postgres.moment import first_id_of_day
 from hookline.storage.protocol import (
     AttemptPage,
     AttemptQuery,
@@ -35,6 +31,7 @@ from hookline.storage.protocol import (
     EventQuery,
     EventView,
 )
+from hookline.storage.rows import EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
 
 _IS_CLOSED: Final = "(d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL)"
 _IS_HELD: Final = "(d.state = 'pending' AND NOT s.active)"
@@ -58,8 +55,6 @@ SELECT d.id, d.subscription_id, d.company_id, d.type_name, d.payload_version, d.
   {_DUE_AT}, d.attempt, d.failures,
   CASE WHEN {_IS_CLOSED} THEN s.deleted_at ELSE d.settled_at END, d.event_key, d.event_bucket
 FROM {_WITH_SUBSCRIPTIONS}"""
-_EVENT_KEY: Final = 13
-
 _EVENT: Final = "SELECT key, id, event_type, data, occurred_at, accepted_at, catalogue_revision FROM events AS e"
 _EVENTS: Final = f"{_EVENT} WHERE bucket = any($1::smallint[]) AND key = any($2::bigint[])"
 _BY_ID: Final = "SELECT key, event_bucket FROM event_keys WHERE bucket = $2::smallint AND id = $1"
@@ -127,7 +122,7 @@ async def page_of_attempts(connection: Any, query: AttemptQuery) -> AttemptPage:
         f"{_ATTEMPTS} {where} ORDER BY a.id DESC LIMIT {limit} OFFSET {offset}::bigint", *where.values
     )
     views = await _views(connection, {row[1] for row in rows})
-    return AttemptPage(rows=tuple([_attempt(row, views[row[1]]) for row in rows]), total=total)
+    return AttemptPage(rows=tuple([read_attempt(row, views[row[1]]) for row in rows]), total=total)
 
 
 async def delivery(connection: Any, subscription_id: int, delivery_id: int) -> DeliveryView | None:
@@ -137,7 +132,7 @@ async def delivery(connection: Any, subscription_id: int, delivery_id: int) -> D
         return None
     sql = f"{_ATTEMPTS} WHERE a.bucket = any($1::smallint[]) AND a.delivery_id = $2 ORDER BY a.number"
     rows = await connection.fetch(sql, [buckets.of_company(view.company_id)], view.id)
-    return replace(view, attempts=tuple([_attempt(row, view) for row in rows]))
+    return replace(view, attempts=tuple([read_attempt(row, view) for row in rows]))
 
 
 async def events(connection: Any, query: EventQuery) -> tuple[EventView, ...]:
@@ -211,7 +206,7 @@ async def _events_of_all(connection: Any, query: EventQuery) -> Sequence[Event]:
     where.add(in_state, query.state)
     limit = where.bind(query.limit)
     rows = await connection.fetch(f"{_EVENT} {where} ORDER BY e.key DESC LIMIT {limit}", *where.values)
-    return [_event(row) for row in rows]
+    return [read_event(row) for row in rows]
 
 
 async def _events_of_company(connection: Any, query: EventQuery, company_id: int) -> Sequence[Event]:
@@ -241,7 +236,7 @@ async def _events(connection: Any, places: Collection[Sequence[int]]) -> Sequenc
     if not places:
         return []
     rows = await connection.fetch(_EVENTS, list({bucket for _, bucket in places}), [key for key, _ in places])
-    found = {row[0]: _event(row) for row in rows}
+    found = {row[0]: read_event(row) for row in rows}
     return [found[key] for key, _ in places]
 
 
@@ -267,10 +262,10 @@ async def _deliveries_of(connection: Any, event: Event, part: Part) -> tuple[Del
     where.add("d.id > {}", part.after_id)
     limit = where.bind(part.limit + 1)
     rows = await connection.fetch(f"{_DELIVERIES} {where} ORDER BY d.id LIMIT {limit}", *where.values)
-    views = {row[0]: _view(row, event) for row in rows}
+    views = {row[0]: read_delivery(row, event) for row in rows}
     attempts: dict[int, list[AttemptRow]] = defaultdict(list)
     for row in await connection.fetch(_LAST_ATTEMPTS, buckets.EVERY, list(views), part.attempts_max):
-        attempt = _attempt(row, views[row[1]])
+        attempt = read_attempt(row, views[row[1]])
         attempts[row[1]].append(replace(attempt, data=None, request_head=None, response_head=None, response_body=None))
     return tuple([replace(view, attempts=tuple(attempts[view.id])) for view in views.values()])
 
@@ -281,9 +276,9 @@ async def _views(connection: Any, delivery_ids: Collection[int]) -> Mapping[int,
         return {}
     where = "WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND d.id = any($2::bigint[])"
     rows = await connection.fetch(f"{_DELIVERIES} {where}", buckets.EVERY, list(delivery_ids))
-    places = {(row[_EVENT_KEY], row[_EVENT_KEY + 1]) for row in rows}
+    places = {(row[EVENT_KEY], row[EVENT_KEY + 1]) for row in rows}
     found = {event.key: event for event in await _events(connection, places)}
-    return {row[0]: _view(row, found[row[_EVENT_KEY]]) for row in rows}
+    return {row[0]: read_delivery(row, found[row[EVENT_KEY]]) for row in rows}
 
 
 async def _routes_then(connection: Any, recipients: Iterable[Recipient]) -> tuple[Route, ...]:
@@ -298,66 +293,3 @@ async def _type_then(connection: Any, event: Event) -> EventType | None:
     if row is None or row[3] is None:
         return None
     return EventType(name=row[0], v1_name=row[1], v2_name=row[2], kind=TypeKind(row[3]))
-
-
-def _event(row: Sequence[Any]) -> Event:
-    return Event(
-        key=row[0],
-        id=row[1],
-        event_type=row[2],
-        data=row[3],
-        occurred_at=row[4],
-        accepted_at=row[5],
-        catalogue_revision=row[6],
-    )
-
-
-def _view(row: Sequence[Any], event: Event) -> DeliveryView:
-    inactive_at = row[8]
-    return DeliveryView(
-        id=row[0],
-        subscription_id=row[1],
-        company_id=row[2],
-        event_id=event.id,
-        event_type=event.event_type,
-        type_name=row[3],
-        payload_version=PayloadVersion(row[4]),
-        source=row[5],
-        occurred_at=event.occurred_at,
-        accepted_at=event.accepted_at,
-        data=event.data,
-        state=DeliveryState(row[6]),
-        reason=row[7],
-        held_since=None if inactive_at is None else max(inactive_at, event.accepted_at),
-        due_at=row[9],
-        attempt=row[10],
-        failures=row[11],
-        settled_at=row[12],
-        attempts=(),
-    )
-
-
-def _attempt(row: Sequence[Any], view: DeliveryView) -> AttemptRow:
-    return AttemptRow(
-        id=row[0],
-        delivery_id=row[1],
-        event_id=view.event_id,
-        event_type=view.event_type,
-        type_name=view.type_name,
-        payload_version=view.payload_version,
-        source=view.source,
-        occurred_at=view.occurred_at,
-        data=view.data,
-        number=row[2],
-        http_status=row[3],
-        error=None if row[4] is None else ErrorClass(row[4]),
-        detail=row[5],
-        duration_ms=row[6],
-        timings=Timings(dns_ms=row[7], connect_ms=row[8], tls_ms=row[9], wait_ms=row[10]),
-        created_at=row[11],
-        next_attempt_at=row[12],
-        dead_lettered=row[13],
-        request_head=row[14],
-        response_head=row[15],
-        response_body=row[16],
-    )

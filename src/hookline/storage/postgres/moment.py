@@ -9,12 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from hookline.clock import Clock
-
-DAY_MS: Final = 86_400_000
-DAYS_BEGIN_AT: Final = 1_704_067_200_000
-"""2024-01-01T00:00:00Z: the first day that an id can carry."""
-DAY_BITS: Final = 39
-"""Ids of one day: 2^39 of them, so that 2^53 holds the days of 44 years."""
+from hookline.storage.rows import first_id_of_day
 
 _CLOCK: Final = "SELECT floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
 _IDS: Final = "SELECT nextval('ids') FROM generate_series(1, $1)"
@@ -54,8 +49,3 @@ def ids_of_day(wall: int, numbers: Sequence[int]) -> Sequence[int]:
     """Make ids of the sequence's numbers."""
     first = first_id_of_day(wall)
     return [first + number for number in numbers]
-
-
-def first_id_of_day(wall: int) -> int:
-    """Return the lowest id that the day of this instant can give out."""
-    return (wall - DAYS_BEGIN_AT) // DAY_MS << DAY_BITS

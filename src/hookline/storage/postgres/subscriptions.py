@@ -4,37 +4,27 @@ Locks are taken in one order everywhere: company, installation, subscription, la
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import groupby
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 from hookline import fairness
-from hookline.model import AuthType, PayloadVersion, Route, Subscription
+from hookline.model import Subscription
 from hookline.storage import records
 from hookline.storage.postgres import buckets, lanes
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.lanes import LockedLane
 from hookline.storage.postgres.publishing import BUILT_IN_COMPANY_ID
 from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery
+from hookline.storage.rows import SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription
 
-
-class _HasId(Protocol):
-    @property
-    def id(self) -> int: ...
-
-
-Identified = TypeVar("Identified", bound=_HasId)
-
-_COLUMNS: Final = (
-    "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
-    " headers_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
+_BY_IDS: Final = (
+    f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE bucket = any($1::smallint[]) AND id = any($2::integer[])"
 )
-_BY_IDS: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE bucket = any($1::smallint[]) AND id = any($2::integer[])"
 # An id alone does not tell its bucket: these look everywhere, which only reads may do.
-_BY_ID: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE id = $1::bigint AND deleted_at IS NULL"
+_BY_ID: Final = f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE id = $1::bigint AND deleted_at IS NULL"
 _OWNER: Final = "SELECT company_id FROM subscriptions WHERE id = $1::bigint AND deleted_at IS NULL"
 _EXISTS: Final = "SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1)"
 _PAGE: Final = f"""
-SELECT {_COLUMNS} FROM subscriptions
+SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions
 WHERE id > $1::bigint AND deleted_at IS NULL AND payload_version = any($2::text[])
   AND ($4::bigint IS NULL OR (company_id = $4 AND bucket = $5::smallint))
 ORDER BY id LIMIT $3"""
@@ -52,7 +42,7 @@ _COUNT: Final = """
 SELECT count(*) FROM subscriptions WHERE bucket = $2::smallint AND company_id = $1 AND deleted_at IS NULL"""
 
 _INSERT: Final = f"""
-INSERT INTO subscriptions ({_COLUMNS}, bucket)
+INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}, bucket)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"""
 _INSERT_LANE: Final = """
 INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, bucket)
@@ -190,13 +180,13 @@ async def lock_company(transaction: Transaction, company_id: int) -> bool:
 async def by_id(connection: Any, subscription_id: int) -> Subscription | None:
     """Read one that is not deleted."""
     row = await connection.fetchrow(_BY_ID, subscription_id)
-    return None if row is None else _subscription(row)
+    return None if row is None else read_subscription(row)
 
 
 async def by_ids(transaction: Transaction, ids: Collection[int]) -> Mapping[int, Subscription]:
     """Read several, deleted or not, by id."""
     rows = await transaction.connection.fetch(_BY_IDS, transaction.buckets, list(ids))
-    return {row[0]: _subscription(row) for row in rows}
+    return {row[0]: read_subscription(row) for row in rows}
 
 
 async def page(connection: Any, query: SubscriptionQuery) -> Page[Subscription]:
@@ -210,36 +200,13 @@ async def page(connection: Any, query: SubscriptionQuery) -> Page[Subscription]:
         company_id,
         None if company_id is None else buckets.of_company(company_id),
     )
-    return cut([_subscription(row) for row in rows], query.limit)
+    return cut([read_subscription(row) for row in rows], query.limit)
 
 
 async def routes(connection: Any, company_ids: Sequence[int]) -> Mapping[int, Routes]:
     """Read the routes of companies that an event can name."""
     its_buckets = [buckets.of_company(company_id) for company_id in company_ids]
-    rows: Sequence[Any] = await connection.fetch(_ROUTES, its_buckets, list(company_ids), BUILT_IN_COMPANY_ID)
-    found = {}
-    for (company_id, revision), its_rows in groupby(rows, key=lambda row: row[:2]):
-        its_routes = tuple(
-            [
-                Route(
-                    subscription_id=subscription_id,
-                    company_id=company_id,
-                    payload_version=PayloadVersion(version),
-                    event_types=records.names(names),
-                )
-                for _, _, subscription_id, version, names in its_rows
-                if subscription_id is not None
-            ]
-        )
-        found[company_id] = Routes(company_id=company_id, revision=revision, routes=its_routes)
-    return found
-
-
-def cut(items: Sequence[Identified], limit: int | None) -> Page[Identified]:
-    """Make a page of at most `limit` items, one more having been read to know whether there is more."""
-    if limit is None or len(items) <= limit:
-        return Page(items=tuple(items), next_after_id=None)
-    return Page(items=tuple(items[:limit]), next_after_id=items[limit - 1].id)
+    return read_routes(await connection.fetch(_ROUTES, its_buckets, list(company_ids), BUILT_IN_COMPANY_ID))
 
 
 def _names(subscription: Subscription) -> str | None:
@@ -264,25 +231,4 @@ async def _keep_routes(transaction: Transaction, company_id: int, found: Mapping
     revision = await connection.fetchval(_RAISE_REVISION, company_id)
     await connection.execute(
         _KEEP_ROUTES, company_id, revision, buckets.of_company(company_id), list(found), list(found.values())
-    )
-
-
-def _subscription(row: Sequence[Any]) -> Subscription:
-    return Subscription(
-        id=row[0],
-        company_id=row[1],
-        revision=row[2],
-        callback_url=row[3],
-        event_types=records.names(row[4]),
-        payload_version=PayloadVersion(row[5]),
-        policies=records.policies(row[6]),
-        secrets=records.secrets(row[7]),
-        auth_type=AuthType(row[8]),
-        auth_sealed=row[9],
-        headers_sealed=row[10],
-        active=row[11],
-        inactive_reason=row[12],
-        inactive_at=row[13],
-        created_at=row[14],
-        updated_at=row[15],
     )

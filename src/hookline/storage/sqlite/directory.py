@@ -1,15 +1,14 @@
 """Verbs on companies, tokens and the catalogue; each change of them raises the change counter."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import apsw
 
-from hookline.model import Company, EventType, Role, Token, TypeKind
+from hookline.model import Company, EventType, Token, TypeKind
 from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
+from hookline.storage.rows import cut, read_company, read_token
 from hookline.storage.sqlite import subscriptions
 from hookline.storage.sqlite.publishing import BUILT_IN_COMPANY_ID
-from hookline.storage.sqlite.subscriptions import cut
 from hookline.storage.sqlite.transaction import Transaction
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies"
@@ -60,14 +59,14 @@ def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) 
 def company(connection: apsw.Connection, company_id: int) -> Company | None:
     """Read one, the built-in one included."""
     row = connection.execute(f"{_COMPANY} WHERE id = ? AND deleted_at IS NULL", (company_id,)).get
-    return None if row is None else _company(row)
+    return None if row is None else read_company(row)
 
 
 def companies(connection: apsw.Connection, after_id: int, limit: int) -> Page[Company]:
     """Read a page of companies, the built-in one left out."""
     sql = f"{_COMPANY} WHERE id > ? AND id <> ? AND deleted_at IS NULL ORDER BY id LIMIT ?"
     rows = connection.execute(sql, (after_id, BUILT_IN_COMPANY_ID, limit + 1))
-    return cut([_company(row) for row in rows], limit)
+    return cut([read_company(row) for row in rows], limit)
 
 
 # --- tokens ----------------------------------------------------------------------------------------------------------
@@ -94,13 +93,13 @@ def revoke_token(transaction: Transaction, company_id: int | None, token_id: int
 def tokens(connection: apsw.Connection, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
     """Read a page of the tokens of one company, or of none."""
     sql = f"{_TOKEN} WHERE company_id IS ? AND id > ? ORDER BY id LIMIT ?"
-    return cut([_token(row) for row in connection.execute(sql, (company_id, after_id, limit + 1))], limit)
+    return cut([read_token(row) for row in connection.execute(sql, (company_id, after_id, limit + 1))], limit)
 
 
 def token_by_hash(connection: apsw.Connection, token_hash: bytes) -> Token | None:
     """Read the token that a bearer shows."""
     row = connection.execute(f"{_TOKEN} WHERE hash = ?", (token_hash,)).get
-    return None if row is None else _token(row)
+    return None if row is None else read_token(row)
 
 
 def change_counter(connection: apsw.Connection) -> int:
@@ -144,9 +143,6 @@ def delete_event_type(transaction: Transaction, name: str) -> bool:
     return True
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
-
-
 def _noted(transaction: Transaction, changes: int) -> bool:
     """Raise the change counter where something changed."""
     if changes:
@@ -161,20 +157,4 @@ def _created(transaction: Transaction, changes: int) -> Creation:
 def _raise_catalogue(transaction: Transaction) -> None:
     transaction.run(
         "UPDATE installation SET catalogue_revision = catalogue_revision + 1, change_counter = change_counter + 1"
-    )
-
-
-def _company(row: Sequence[Any]) -> Company:
-    return Company(id=row[0], name=row[1], created_at=row[2], retention_days=row[3])
-
-
-def _token(row: Sequence[Any]) -> Token:
-    return Token(
-        id=row[0],
-        company_id=row[1],
-        name=row[2],
-        role=Role(row[3]),
-        hash=row[4],
-        created_at=row[5],
-        expires_at=row[6],
     )

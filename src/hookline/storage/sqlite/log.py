@@ -14,13 +14,10 @@ from msgspec.structs import replace
 
 from hookline.model import (
     DeliveryState,
-    ErrorClass,
     Event,
     EventType,
-    PayloadVersion,
     Recipient,
     Route,
-    Timings,
     TypeKind,
 )
 from hookline.storage import records
@@ -33,7 +30,8 @@ from hookline.storage.protocol import (
     EventQuery,
     EventView,
 )
-from hookline.storage.sqlite.transaction import first_id_of_day, json_ids
+from hookline.storage.rows import EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
+from hookline.storage.sqlite.transaction import json_ids
 
 _STATE: Final = """
 CASE
@@ -58,7 +56,7 @@ _IS_CLOSED: Final = "d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL"
 
 _DELIVERIES: Final = f"""
 SELECT d.id, d.subscription_id, d.company_id, d.type_name, d.payload_version, d.source, {_STATE}, {_REASON},
-  CASE WHEN d.state = 'pending' AND s.active = 0 AND s.deleted_at IS NULL THEN max(s.inactive_at, e.accepted_at) END,
+  CASE WHEN d.state = 'pending' AND s.active = 0 AND s.deleted_at IS NULL THEN s.inactive_at END,
   {_DUE_AT}, d.attempt, d.failures,
   CASE WHEN {_IS_CLOSED} THEN s.deleted_at ELSE d.settled_at END, d.event_key
 FROM deliveries AS d
@@ -133,7 +131,7 @@ def page_of_attempts(connection: apsw.Connection, query: AttemptQuery) -> Attemp
         (*bindings, query.size, query.page * query.size),
     ).fetchall()
     views = _views(connection, {row[1] for row in rows})
-    return AttemptPage(rows=tuple([_attempt(row, views[row[1]]) for row in rows]), total=total)
+    return AttemptPage(rows=tuple([read_attempt(row, views[row[1]]) for row in rows]), total=total)
 
 
 def delivery(connection: apsw.Connection, subscription_id: int, delivery_id: int) -> DeliveryView | None:
@@ -142,7 +140,7 @@ def delivery(connection: apsw.Connection, subscription_id: int, delivery_id: int
     if view is None or view.subscription_id != subscription_id:
         return None
     rows = connection.execute(f"SELECT {_ATTEMPT} FROM attempts AS a WHERE delivery_id = ? ORDER BY number", (view.id,))
-    return replace(view, attempts=tuple([_attempt(row, view) for row in rows]))
+    return replace(view, attempts=tuple([read_attempt(row, view) for row in rows]))
 
 
 def events(connection: apsw.Connection, query: EventQuery) -> tuple[EventView, ...]:
@@ -163,7 +161,7 @@ def events(connection: apsw.Connection, query: EventQuery) -> tuple[EventView, .
         (in_state, query.state),
     )
     rows = connection.execute(f"{source} {where} ORDER BY {key} DESC LIMIT ?", (*bindings, query.limit))
-    return _event_views(connection, [_event(row) for row in rows], query.company_id)
+    return _event_views(connection, [read_event(row) for row in rows], query.company_id)
 
 
 def event(connection: apsw.Connection, event_id: str, part: Part) -> EventDetail | None:
@@ -171,7 +169,7 @@ def event(connection: apsw.Connection, event_id: str, part: Part) -> EventDetail
     row = connection.execute(f"{_EVENTS} WHERE id = ?", (event_id,)).get
     if row is None:
         return None
-    (view,) = _event_views(connection, [_event(row)], part.company_id)
+    (view,) = _event_views(connection, [read_event(row)], part.company_id)
     if part.company_id is not None and not view.recipients:
         return None
     deliveries = _deliveries_of(connection, view.event, part)
@@ -212,10 +210,10 @@ def _deliveries_of(connection: apsw.Connection, event: Event, part: Part) -> tup
         ("d.event_key = ?", event.key), ("d.company_id = ?", part.company_id), ("d.id > ?", part.after_id)
     )
     rows = connection.execute(f"{_DELIVERIES} {where} ORDER BY d.id LIMIT ?", (*bindings, part.limit + 1))
-    views = {row[0]: _view(row, event) for row in rows}
+    views = {row[0]: read_delivery(row, event) for row in rows}
     attempts: dict[int, list[AttemptRow]] = defaultdict(list)
     for row in connection.execute(_LAST_ATTEMPTS, (json_ids(views), part.attempts_max)):
-        attempt = _attempt(row, views[row[1]])
+        attempt = read_attempt(row, views[row[1]])
         attempts[row[1]].append(replace(attempt, data=None, request_head=None, response_head=None, response_body=None))
     return tuple([replace(view, attempts=tuple(attempts[view.id])) for view in views.values()])
 
@@ -226,10 +224,10 @@ def _views(connection: apsw.Connection, delivery_ids: Iterable[int]) -> Mapping[
         f"{_DELIVERIES} WHERE d.id IN (SELECT value FROM json_each(?))", (json_ids(delivery_ids),)
     )
     found: Sequence[Any] = rows.fetchall()
-    keys = json_ids({row[_EVENT_KEY] for row in found})
+    keys = json_ids({row[EVENT_KEY] for row in found})
     matching = connection.execute(f"{_EVENTS} WHERE e.key IN (SELECT value FROM json_each(?))", (keys,))
-    events_by_key = {row[0]: _event(row) for row in matching}
-    return {row[0]: _view(row, events_by_key[row[_EVENT_KEY]]) for row in found}
+    events_by_key = {row[0]: read_event(row) for row in matching}
+    return {row[0]: read_delivery(row, events_by_key[row[EVENT_KEY]]) for row in found}
 
 
 def _routes_then(connection: apsw.Connection, recipients: Iterable[Recipient]) -> tuple[Route, ...]:
@@ -247,68 +245,3 @@ def _type_then(connection: apsw.Connection, event: Event) -> EventType | None:
     if row is None or row[3] is None:
         return None
     return EventType(name=row[0], v1_name=row[1], v2_name=row[2], kind=TypeKind(row[3]))
-
-
-def _event(row: Sequence[Any]) -> Event:
-    return Event(
-        key=row[0],
-        id=row[1],
-        event_type=row[2],
-        data=row[3],
-        occurred_at=row[4],
-        accepted_at=row[5],
-        catalogue_revision=row[6],
-    )
-
-
-_EVENT_KEY: Final = 13
-
-
-def _view(row: Sequence[Any], event: Event) -> DeliveryView:
-    return DeliveryView(
-        id=row[0],
-        subscription_id=row[1],
-        company_id=row[2],
-        event_id=event.id,
-        event_type=event.event_type,
-        type_name=row[3],
-        payload_version=PayloadVersion(row[4]),
-        source=row[5],
-        occurred_at=event.occurred_at,
-        accepted_at=event.accepted_at,
-        data=event.data,
-        state=DeliveryState(row[6]),
-        reason=row[7],
-        held_since=row[8],
-        due_at=row[9],
-        attempt=row[10],
-        failures=row[11],
-        settled_at=row[12],
-        attempts=(),
-    )
-
-
-def _attempt(row: Sequence[Any], view: DeliveryView) -> AttemptRow:
-    return AttemptRow(
-        id=row[0],
-        delivery_id=row[1],
-        event_id=view.event_id,
-        event_type=view.event_type,
-        type_name=view.type_name,
-        payload_version=view.payload_version,
-        source=view.source,
-        occurred_at=view.occurred_at,
-        data=view.data,
-        number=row[2],
-        http_status=row[3],
-        error=None if row[4] is None else ErrorClass(row[4]),
-        detail=row[5],
-        duration_ms=row[6],
-        timings=Timings(dns_ms=row[7], connect_ms=row[8], tls_ms=row[9], wait_ms=row[10]),
-        created_at=row[11],
-        next_attempt_at=row[12],
-        dead_lettered=bool(row[13]),
-        request_head=row[14],
-        response_head=row[15],
-        response_body=row[16],
-    )

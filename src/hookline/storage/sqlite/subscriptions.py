@@ -1,35 +1,23 @@
 """Verbs on subscriptions. Each change raises the company's revision and keeps what matching saw of it by revision."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 import apsw
 
 from hookline import fairness
-from hookline.model import AuthType, PayloadVersion, Route, Subscription
+from hookline.model import Subscription
 from hookline.storage import records
 from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery
+from hookline.storage.rows import SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription
 from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.publishing import BUILT_IN_COMPANY_ID
 from hookline.storage.sqlite.transaction import Transaction, json_ids
 
-
-class _HasId(Protocol):
-    @property
-    def id(self) -> int: ...
-
-
-Identified = TypeVar("Identified", bound=_HasId)
-
-_COLUMNS: Final = (
-    "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
-    " headers_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
-)
-_BY_IDS: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE id IN (SELECT value FROM json_each(?1))"
-_BY_ID: Final = f"SELECT {_COLUMNS} FROM subscriptions WHERE id = ? AND deleted_at IS NULL"
+_BY_IDS: Final = f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE id IN (SELECT value FROM json_each(?1))"
+_BY_ID: Final = f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE id = ? AND deleted_at IS NULL"
 _PAGE: Final = f"""
-SELECT {_COLUMNS} FROM subscriptions
+SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions
 WHERE id > ?1 AND deleted_at IS NULL AND payload_version IN (SELECT value FROM json_each(?2)) {{narrowed}}
 ORDER BY id LIMIT ?3"""
 _PAGE_OF_ALL: Final = _PAGE.format(narrowed="")
@@ -41,7 +29,7 @@ FROM companies AS c LEFT JOIN subscriptions AS s ON s.company_id = c.id AND s.de
 WHERE c.id IN (SELECT value FROM json_each(?1)) AND c.deleted_at IS NULL AND c.id <> ?2
 ORDER BY c.id, s.id"""
 
-_INSERT: Final = f"INSERT INTO subscriptions ({_COLUMNS}) VALUES ({', '.join('?' * 16)})"
+_INSERT: Final = f"INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}) VALUES ({', '.join('?' * 16)})"
 _INSERT_LANE: Final = (
     "INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max) VALUES (?, ?, ?, ?, ?, ?)"
 )
@@ -147,12 +135,12 @@ def delete(transaction: Transaction, subscription_id: int) -> bool:
 def by_id(connection: apsw.Connection, subscription_id: int) -> Subscription | None:
     """Read one that is not deleted."""
     row = connection.execute(_BY_ID, (subscription_id,)).get
-    return None if row is None else _subscription(row)
+    return None if row is None else read_subscription(row)
 
 
 def by_ids(connection: apsw.Connection, ids: Iterable[int]) -> Mapping[int, Subscription]:
     """Read several, deleted or not, by id."""
-    found = map(_subscription, connection.execute(_BY_IDS, (json_ids(ids),)))
+    found = map(read_subscription, connection.execute(_BY_IDS, (json_ids(ids),)))
     return {subscription.id: subscription for subscription in found}
 
 
@@ -164,35 +152,12 @@ def page(connection: apsw.Connection, query: SubscriptionQuery) -> Page[Subscrip
         rows = connection.execute(_PAGE_OF_ALL, bindings)
     else:
         rows = connection.execute(_PAGE_OF_COMPANY, (*bindings, query.company_id))
-    return cut([_subscription(row) for row in rows], query.limit)
+    return cut([read_subscription(row) for row in rows], query.limit)
 
 
 def routes(connection: apsw.Connection, company_ids: Sequence[int]) -> Mapping[int, Routes]:
     """Read the routes of companies that an event can name."""
-    rows = connection.execute(_ROUTES, (json_ids(company_ids), BUILT_IN_COMPANY_ID))
-    found = {}
-    for (company_id, revision), its_rows in groupby(rows, key=lambda row: row[:2]):
-        its_routes = tuple(
-            [
-                Route(
-                    subscription_id=subscription_id,
-                    company_id=company_id,
-                    payload_version=PayloadVersion(version),
-                    event_types=records.names(names),
-                )
-                for _, _, subscription_id, version, names in its_rows
-                if subscription_id is not None
-            ]
-        )
-        found[company_id] = Routes(company_id=company_id, revision=revision, routes=its_routes)
-    return found
-
-
-def cut(items: Sequence[Identified], limit: int | None) -> Page[Identified]:
-    """Make a page of at most `limit` items, one more having been read to know whether there is more."""
-    if limit is None or len(items) <= limit:
-        return Page(items=tuple(items), next_after_id=None)
-    return Page(items=tuple(items[:limit]), next_after_id=items[limit - 1].id)
+    return read_routes(connection.execute(_ROUTES, (json_ids(company_ids), BUILT_IN_COMPANY_ID)))
 
 
 def _names(subscription: Subscription) -> str | None:
@@ -203,24 +168,3 @@ def _keep_route(transaction: Transaction, company_id: int, subscription_id: int,
     """Raise the company's revision, and keep what matching sees of the subscription from it on."""
     revision = transaction.one(_RAISE_REVISION, (company_id,))
     transaction.run(_KEEP_ROUTE, (company_id, subscription_id, revision, route))
-
-
-def _subscription(row: Sequence[Any]) -> Subscription:
-    return Subscription(
-        id=row[0],
-        company_id=row[1],
-        revision=row[2],
-        callback_url=row[3],
-        event_types=records.names(row[4]),
-        payload_version=PayloadVersion(row[5]),
-        policies=records.policies(row[6]),
-        secrets=records.secrets(row[7]),
-        auth_type=AuthType(row[8]),
-        auth_sealed=row[9],
-        headers_sealed=row[10],
-        active=bool(row[11]),
-        inactive_reason=row[12],
-        inactive_at=row[13],
-        created_at=row[14],
-        updated_at=row[15],
-    )

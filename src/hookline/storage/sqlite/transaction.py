@@ -8,12 +8,7 @@ import apsw
 from msgspec import Struct
 
 from hookline.clock import Clock
-
-DAY_MS: Final = 86_400_000
-DAYS_BEGIN_AT: Final = 1_704_067_200_000
-"""2024-01-01T00:00:00Z: the first day that an id can carry."""
-DAY_BITS: Final = 39
-"""Ids of one day: 2^39 of them, so that 2^53 holds the days of 44 years."""
+from hookline.storage.rows import first_id_of_day
 
 ROWS_MAX: Final = 256
 """Rows of one bulk statement: keeps every text under the 16 KiB up to which apsw caches it."""
@@ -59,11 +54,6 @@ class Counters:
         """Number a claim."""
         self._claims += 1
         return self._claims
-
-
-def first_id_of_day(wall: int) -> int:
-    """Return the lowest id that the day of this instant can give out."""
-    return (wall - DAYS_BEGIN_AT) // DAY_MS << DAY_BITS
 
 
 class Transaction(Struct, frozen=True):

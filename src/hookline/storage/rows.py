@@ -1,0 +1,196 @@
+"""How rows read as values, for both engines alike: they select the same columns in the same order. Pure.
+
+What is written in a column of text is `records`' to read.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, Final, Protocol, TypeVar
+
+from hookline.model import (
+    AuthType,
+    Company,
+    DeliveryState,
+    ErrorClass,
+    Event,
+    PayloadVersion,
+    Role,
+    Route,
+    Subscription,
+    Timings,
+    Token,
+)
+from hookline.storage import records
+from hookline.storage.protocol import AttemptRow, DeliveryView, Page, Routes
+
+Row = Sequence[Any]
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+Identified = TypeVar("Identified", bound=_HasId)
+
+DAY_MS: Final = 86_400_000
+DAYS_BEGIN_AT: Final = 1_704_067_200_000
+"""2024-01-01T00:00:00Z: the first day that an id can carry."""
+DAY_BITS: Final = 39
+"""Ids of one day: 2^39 of them, so that 2^53 holds the days of 44 years."""
+
+SUBSCRIPTION_COLUMNS: Final = (
+    "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
+    " headers_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
+)
+EVENT_KEY: Final = 13
+"""The column of a delivery's row, behind those that `read_delivery` reads, that names its event."""
+
+
+def first_id_of_day(wall: int) -> int:
+    """Return the lowest id of an event, a delivery or an attempt that the day of this instant can give out."""
+    return (wall - DAYS_BEGIN_AT) // DAY_MS << DAY_BITS
+
+
+def cut(items: Sequence[Identified], limit: int | None) -> Page[Identified]:
+    """Make a page of at most `limit` items, one more having been read to know whether there is more."""
+    if limit is None or len(items) <= limit:
+        return Page(items=tuple(items), next_after_id=None)
+    return Page(items=tuple(items[:limit]), next_after_id=items[limit - 1].id)
+
+
+def read_company(row: Row) -> Company:
+    """Read id, name, created_at, retention_days."""
+    return Company(id=row[0], name=row[1], created_at=row[2], retention_days=row[3])
+
+
+def read_token(row: Row) -> Token:
+    """Read id, company_id, name, role, hash, created_at, expires_at."""
+    return Token(
+        id=row[0],
+        company_id=row[1],
+        name=row[2],
+        role=Role(row[3]),
+        hash=row[4],
+        created_at=row[5],
+        expires_at=row[6],
+    )
+
+
+def read_subscription(row: Row) -> Subscription:
+    """Read `SUBSCRIPTION_COLUMNS`."""
+    return Subscription(
+        id=row[0],
+        company_id=row[1],
+        revision=row[2],
+        callback_url=row[3],
+        event_types=records.names(row[4]),
+        payload_version=PayloadVersion(row[5]),
+        policies=records.policies(row[6]),
+        secrets=records.secrets(row[7]),
+        auth_type=AuthType(row[8]),
+        auth_sealed=row[9],
+        headers_sealed=row[10],
+        active=bool(row[11]),
+        inactive_reason=row[12],
+        inactive_at=row[13],
+        created_at=row[14],
+        updated_at=row[15],
+    )
+
+
+def read_routes(rows: Iterable[Row]) -> dict[int, Routes]:
+    """Read the routes of companies whose rows follow each other.
+
+    Company, its revision, and id, payload version and event types of one subscription; nulls where it has none.
+    """
+    found = {}
+    for (company_id, revision), its_rows in groupby(rows, key=lambda row: row[:2]):
+        its_routes = tuple(
+            [
+                Route(
+                    subscription_id=subscription_id,
+                    company_id=company_id,
+                    payload_version=PayloadVersion(version),
+                    event_types=records.names(names),
+                )
+                for _, _, subscription_id, version, names in its_rows
+                if subscription_id is not None
+            ]
+        )
+        found[company_id] = Routes(company_id=company_id, revision=revision, routes=its_routes)
+    return found
+
+
+def read_event(row: Row) -> Event:
+    """Read key, id, event_type, data, occurred_at, accepted_at, catalogue_revision."""
+    return Event(
+        key=row[0],
+        id=row[1],
+        event_type=row[2],
+        data=row[3],
+        occurred_at=row[4],
+        accepted_at=row[5],
+        catalogue_revision=row[6],
+    )
+
+
+def read_delivery(row: Row, event: Event) -> DeliveryView:
+    """Read a delivery without its attempts, its shown state and reason worked out by the statement.
+
+    id, subscription_id, company_id, type_name, payload_version, source, state, reason, the moment its subscription
+    became inactive (null where it is not held), due_at, attempt, failures, settled_at.
+    """
+    inactive_at = row[8]
+    return DeliveryView(
+        id=row[0],
+        subscription_id=row[1],
+        company_id=row[2],
+        event_id=event.id,
+        event_type=event.event_type,
+        type_name=row[3],
+        payload_version=PayloadVersion(row[4]),
+        source=row[5],
+        occurred_at=event.occurred_at,
+        accepted_at=event.accepted_at,
+        data=event.data,
+        state=DeliveryState(row[6]),
+        reason=row[7],
+        held_since=None if inactive_at is None else max(inactive_at, event.accepted_at),
+        due_at=row[9],
+        attempt=row[10],
+        failures=row[11],
+        settled_at=row[12],
+        attempts=(),
+    )
+
+
+def read_attempt(row: Row, view: DeliveryView) -> AttemptRow:
+    """Read one row of the log.
+
+    id, delivery_id, number, http_status, error, detail, duration_ms, dns_ms, connect_ms, tls_ms, wait_ms, created_at,
+    next_attempt_at, dead_lettered, request_head, response_head, response_body.
+    """
+    return AttemptRow(
+        id=row[0],
+        delivery_id=row[1],
+        event_id=view.event_id,
+        event_type=view.event_type,
+        type_name=view.type_name,
+        payload_version=view.payload_version,
+        source=view.source,
+        occurred_at=view.occurred_at,
+        data=view.data,
+        number=row[2],
+        http_status=row[3],
+        error=None if row[4] is None else ErrorClass(row[4]),
+        detail=row[5],
+        duration_ms=row[6],
+        timings=Timings(dns_ms=row[7], connect_ms=row[8], tls_ms=row[9], wait_ms=row[10]),
+        created_at=row[11],
+        next_attempt_at=row[12],
+        dead_lettered=bool(row[13]),
+        request_head=row[14],
+        response_head=row[15],
+        response_body=row[16],
+    )
