@@ -20,11 +20,9 @@ from hookline.api.reading import (
 )
 from hookline.api.webhooks import nothing_starts
 from hookline.errors import Conflict, Invalid, Unavailable
-from hookline.model import Company, PayloadVersion
+from hookline.model import BUILT_IN_COMPANY_ID, Company, PayloadVersion
 from hookline.storage.protocol import CompanyDeletion, Creation, SubscriptionQuery
 
-BUILT_IN: Final = 1
-"""The company `operator`: for the operator's own subscriptions, never changed or removed."""
 RETENTION_DAYS_MAX: Final = 3650
 ID_TRIES: Final = 5
 """Random ids of 31 bits are taken at times; five in a row are a fault."""
@@ -107,7 +105,7 @@ async def _found(request: Request, api: Api) -> Company:
 
 
 def _changeable(company: Company) -> Company:
-    if company.id == BUILT_IN:
+    if company.id == BUILT_IN_COMPANY_ID:
         raise Conflict("The company `operator` is built in: it can be neither changed nor deleted.")
     return company
 

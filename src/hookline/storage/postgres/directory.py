@@ -2,11 +2,10 @@
 
 from typing import Any, Final
 
-from hookline.model import Company, EventType, Token, TypeKind
+from hookline.model import BUILT_IN_COMPANY_ID, Company, EventType, Token, TypeKind
 from hookline.storage.postgres import buckets, subscriptions
 from hookline.storage.postgres.connection import is_storable
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.postgres.publishing import BUILT_IN_COMPANY_ID
 from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
 from hookline.storage.rows import cut, read_company, read_token
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from hookline.model import BUILT_IN_COMPANY_ID
 from hookline.storage import records
 from hookline.storage.postgres import buckets
 from hookline.storage.postgres.database import Transaction
@@ -23,9 +24,6 @@ from hookline.storage.protocol import (
     PublishResult,
     Stale,
 )
-
-BUILT_IN_COMPANY_ID: Final = 1
-"""`operator`: owns subscriptions, but no event can name it."""
 
 _KEY: Final = """
 SELECT fingerprint, answer, expires_at <= $3 FROM idempotency_keys WHERE bucket = $2::smallint AND key = $1"""

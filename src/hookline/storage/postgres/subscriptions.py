@@ -7,12 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from hookline import fairness
-from hookline.model import Subscription
+from hookline.model import BUILT_IN_COMPANY_ID, Subscription
 from hookline.storage import records
 from hookline.storage.postgres import buckets, lanes
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.lanes import LockedLane
-from hookline.storage.postgres.publishing import BUILT_IN_COMPANY_ID
 from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery
 from hookline.storage.rows import SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription
 

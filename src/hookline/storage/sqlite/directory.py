@@ -4,11 +4,10 @@ from typing import Final
 
 import apsw
 
-from hookline.model import Company, EventType, Token, TypeKind
+from hookline.model import BUILT_IN_COMPANY_ID, Company, EventType, Token, TypeKind
 from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
 from hookline.storage.rows import cut, read_company, read_token
 from hookline.storage.sqlite import subscriptions
-from hookline.storage.sqlite.publishing import BUILT_IN_COMPANY_ID
 from hookline.storage.sqlite.transaction import Transaction
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies"

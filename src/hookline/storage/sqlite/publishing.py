@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from hookline.model import BUILT_IN_COMPANY_ID
 from hookline.storage import records
 from hookline.storage.protocol import (
     Accepted,
@@ -23,9 +24,6 @@ from hookline.storage.protocol import (
 )
 from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
-
-BUILT_IN_COMPANY_ID: Final = 1
-"""`operator`: owns subscriptions, but no event can name it."""
 
 _KNOWN: Final = f"""
 SELECT

@@ -6,12 +6,11 @@ from typing import Any, Final
 import apsw
 
 from hookline import fairness
-from hookline.model import Subscription
+from hookline.model import BUILT_IN_COMPANY_ID, Subscription
 from hookline.storage import records
 from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery
 from hookline.storage.rows import SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription
 from hookline.storage.sqlite import lanes
-from hookline.storage.sqlite.publishing import BUILT_IN_COMPANY_ID
 from hookline.storage.sqlite.transaction import Transaction, json_ids
 
 _BY_IDS: Final = f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE id IN (SELECT value FROM json_each(?1))"
