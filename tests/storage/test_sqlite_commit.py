@@ -23,7 +23,7 @@ from sqlite_samples import (
 from hookline.errors import Unavailable
 from hookline.lifecycle import Retry
 from hookline.storage.protocol import Creation, EventQuery, KeyConflict, Publication, Published
-from hookline.storage.sqlite import SqliteStorage
+from hookline.storage.sqlite import SqliteStorage, engine
 from hookline.storage.sqlite.committing import Broken, Committer, Done, Request
 from hookline.storage.sqlite.publishing import publish
 from hookline.storage.sqlite.settling import settle
@@ -147,6 +147,17 @@ def test_a_full_disk_confirms_nothing_and_is_over_when_there_is_room(tmp_path: P
             connection.execute("PRAGMA max_page_count = 1000000")
             assert isinstance(await storage.publish(large), Published)
             await storage.probe()
+
+    run(scenario)
+
+
+def test_a_disk_with_no_room_for_an_event_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with inline_storage(tmp_path / "h.db") as storage:
+            await storage.probe()
+            monkeypatch.setattr(engine, "FREE_BYTES_MIN", shutil.disk_usage(tmp_path).total + 1)
+            with pytest.raises(Unavailable, match="disk is full"):
+                await storage.probe()
 
     run(scenario)
 

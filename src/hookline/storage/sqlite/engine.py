@@ -5,8 +5,10 @@ as long as there is much to read (pages of the log, events) cannot hold up what 
 What a verb does stands in the module of its subject.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Final, TypeVar
 
 import apsw
 
@@ -46,6 +48,9 @@ from hookline.storage.sqlite.transaction import Transaction
 from hookline.storage.sqlite.writer import OpenWriter, ThreadedWriter, Writer
 from hookline.telemetry import Telemetry
 
+FREE_BYTES_MIN: Final = 4 * 1024 * 1024
+"""On the disk of the file: one event of 1 MiB takes about so much, first in SQLite's log and then in the file."""
+
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -67,6 +72,7 @@ class SqliteStorage:
         vfs: str | None = None,
     ) -> None:
         self._path = path
+        self._directory = Path(path).absolute().parent
         self._clock = clock
         self._note_commit = telemetry.committed if telemetry else None
         self._open_writer = writer
@@ -110,6 +116,10 @@ class SqliteStorage:
 
     async def probe(self) -> None:
         await self._write(upkeep.probe)
+        # On a full disk a write as tiny as that still finds room in the log, and an event does not.
+        free = shutil.disk_usage(self._directory).free
+        if free < FREE_BYTES_MIN:
+            raise Unavailable(f"The disk is full: {free:,} bytes are left, and an event may need {FREE_BYTES_MIN:,}.")
 
     # publishing
 
