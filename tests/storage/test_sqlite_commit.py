@@ -162,6 +162,17 @@ def test_a_disk_with_no_room_for_an_event_is_not_ready(tmp_path: Path, monkeypat
     run(scenario)
 
 
+def test_a_disk_that_went_away_is_not_ready(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inline_storage(tmp_path / "away" / "h.db") as storage:
+            (tmp_path / "away").rename(tmp_path / "elsewhere")
+            with pytest.raises(Unavailable):
+                await storage.probe()
+
+    (tmp_path / "away").mkdir()
+    run(scenario)
+
+
 def test_a_database_that_went_away_answers_unavailable_and_names_no_file(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with inline_storage(tmp_path / "h.db") as storage:

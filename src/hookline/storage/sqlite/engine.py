@@ -117,7 +117,10 @@ class SqliteStorage:
     async def probe(self) -> None:
         await self._write(upkeep.probe)
         # On a full disk a write as tiny as that still finds room in the log, and an event does not.
-        free = shutil.disk_usage(self._directory).free
+        try:
+            free = shutil.disk_usage(self._directory).free
+        except OSError as error:
+            raise Unavailable("The disk of the database does not answer.") from error
         if free < FREE_BYTES_MIN:
             raise Unavailable(f"The disk is full: {free:,} bytes are left, and an event may need {FREE_BYTES_MIN:,}.")
 
