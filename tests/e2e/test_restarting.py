@@ -5,12 +5,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
-from .harness import Client, Server, until
+from .harness import Client, Server, Unanswered, until
 from .receiver import Receiver, Reply
 
+PUBLISHERS = 4
 RETRY_SECONDS = 2
 STANDSTILL_SECONDS = 4.0
 """Longer than the 3 s within which a claimed attempt must start, shorter than any lease."""
@@ -92,6 +94,40 @@ def test_without_the_role_of_the_engine_all_is_accepted_and_nothing_sent(
     arrivals = receiver.wait_at("/roles", 5)
     assert {arrival.event_id for arrival in arrivals} == set(events)
     until(lambda: len(operator.log(subscription)) == 5, "all attempts are logged")
+    operator.close()
+
+
+def test_ending_in_order_under_load_loses_no_attempt_and_repeats_none(
+    own_server: Callable[..., Server], receiver: Receiver
+) -> None:
+    server = own_server()
+    operator = server.client()
+    company, subscription = subscribed(operator, receiver, "/in-order", maxInFlight=50)
+    receiver.answer("/in-order", Reply(delay_seconds=0.02))
+    published: list[str] = []
+
+    def publish() -> None:
+        client = server.client()
+        with suppress(Unanswered):
+            while True:
+                published.append(client.publish(company))
+        client.close()
+
+    publishers = [threading.Thread(target=publish) for _ in range(PUBLISHERS)]
+    for publisher in publishers:
+        publisher.start()
+    receiver.wait_at("/in-order", 100)
+    assert server.stop() == 0
+    for publisher in publishers:
+        publisher.join()
+    server.restart()
+    receiver.wait_at("/in-order", len(published))
+    until(lambda: len(operator.log(subscription)) >= len(published), "all attempts are logged")
+    times = Counter(arrival.event_id for arrival in receiver.at("/in-order"))
+    assert times.keys() >= set(published)
+    assert len(times) <= len(published) + PUBLISHERS, "more than what was published, and what had no answer any more"
+    assert set(times.values()) == {1}
+    assert all(row["success"] for row in operator.log(subscription))
     operator.close()
 
 
