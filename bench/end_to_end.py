@@ -1,8 +1,8 @@
 """Measure the path from publish to arrival: real server process, real sockets, everything durable, loopback only.
 
 First at saturation: a bounded number of connections publish single events as fast as they are answered. Then at a
-calm pace, for the latency. One event is one delivery, unless `--fan-out` says otherwise: 20 companies with five
-subscriptions each, of which one takes the event's type. Prints a table and one line of JSON.
+calm pace, for the latency. One event is one delivery, unless `--fan-out` says otherwise: 20 companies, each with a host
+of its own and five subscriptions, of which one takes the event's type. Prints a table and one line of JSON.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from service import TOKEN, Part, Service, percentile, running
 COMPANIES: Final = 20
 SUBSCRIPTIONS: Final = 5
 """Of each company."""
-CONNECTIONS: Final = 64
+CONNECTIONS: Final = 128
 PACED_CONNECTIONS: Final = 16
 WARM_UP_SECONDS: Final = 3.0
 """Until every subscription has grown from its first two slots to what it may have."""
@@ -63,11 +63,11 @@ def _subscribe(service: Service, port: int, fan_out: int) -> list[tuple[str, lis
     targets = []
     for number in range(SUBSCRIPTIONS):
         service.call("PUT", f"/v1/event-types/bench.{number}", {})
-    for _ in range(COMPANIES):
+    for host in range(1, COMPANIES + 1):
         company_id = service.call("POST", "/v1/companies", {"name": "Bench"})["id"]
         for number in range(SUBSCRIPTIONS):
             types = [f"bench.{(number + more) % SUBSCRIPTIONS}" for more in range(fan_out)]
-            service.subscribe(company_id, f"http://127.0.0.1:{port}/{company_id}/{number}", eventTypes=types)
+            service.subscribe(company_id, f"http://127.0.0.{host}:{port}/{number}", eventTypes=types)
         targets += [(f"bench.{number}", [company_id]) for number in range(SUBSCRIPTIONS)]
     return sorted(targets)
 
