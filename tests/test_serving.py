@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hookline import serving
 from hookline.api import connection
-from hookline.errors import StartRefused
+from hookline.errors import StartRefused, Unavailable
+from simulation.virtual import VirtualClock
+from simulation.world import World, until
 
 REQUEST = b"%b / HTTP/1.1\r\nHost: test\r\n\r\n"
 PATIENCE_SECONDS = 10
@@ -38,6 +43,7 @@ async def _connected() -> AsyncIterator[Streams]:
                 engine=None,
                 leaving=serving.Leaving(),
                 drain_seconds=0,
+                settling_seconds=PATIENCE_SECONDS,
                 announce=started.set,
             )
         )
@@ -134,3 +140,55 @@ def test_address_of_another_machine_is_told_apart_from_a_port_in_use() -> None:
 def test_host_that_is_no_address_is_refused_in_words() -> None:
     with pytest.raises(StartRefused, match=r"^cannot listen on not-a-host\.invalid port 0: .*--host"):
         serving.listen("not-a-host.invalid", 0)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+class NeverSettles:
+    """A database that confirms the end of no attempt."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def settle(self, _settlements: Any) -> Any:
+        self.asked += 1
+        raise Unavailable("The database did not confirm.")
+
+
+def test_the_end_does_not_wait_for_ever_for_a_database_that_confirms_nothing(tmp_path: Path) -> None:
+    async def scenario() -> int:
+        world = World(tmp_path, VirtualClock(asyncio.get_running_loop()))
+        await world.open()
+        try:
+            await world.publish("e1", [await world.subscription(await world.company(), "/a")])
+            storage: Any = NeverSettles(world.storage)
+            with serving.listen("127.0.0.1", 0) as listener:
+                serves = asyncio.create_task(
+                    serving.serve(
+                        app,
+                        listener=listener,
+                        trusted_proxies=None,
+                        engine=world.engine(storage),
+                        leaving=serving.Leaving(),
+                        drain_seconds=0,
+                        settling_seconds=0.3,
+                        announce=lambda: None,
+                    )
+                )
+
+                async def is_stuck() -> bool:
+                    return storage.asked > 0
+
+                await until(is_stuck, PATIENCE_SECONDS)
+                os.kill(os.getpid(), signal.SIGTERM)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    return await serves
+        finally:
+            await world.storage.close()
+
+    assert asyncio.run(scenario()) == serving.UNCONFIRMED

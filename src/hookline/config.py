@@ -60,6 +60,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Whether nobody but this machine can reach the API."""
         return _is_loopback(self.host) and not self.trusted_proxies
 
+    @property
+    def settling_seconds(self) -> int:
+        """How long an attempt may take from its start until its end is durable."""
+        return self.timeout_seconds_max + BODY_SECONDS + COMMIT_SECONDS
+
 
 class Setting(NamedTuple):
     """One environment variable, as documented."""
@@ -166,7 +171,7 @@ def misspelt(environment: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _check_lease(settings: Settings) -> None:
-    needed = settings.timeout_seconds_max + BODY_SECONDS + COMMIT_SECONDS
+    needed = settings.settling_seconds
     if settings.lease_seconds <= needed:
         raise StartRefused(
             f"HOOKLINE_LEASE_SECONDS is {settings.lease_seconds}: it must exceed {needed} "

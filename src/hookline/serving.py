@@ -2,7 +2,8 @@
 
 Given its parts by `wiring`, it only orders their beginnings and ends. On SIGTERM `/readyz` turns 503, requests are
 served a while longer for load balancers to notice, attempts in flight end and are settled; on SIGINT there is nobody
-to wait for; a second signal ends everything at once, which loses nothing but time: leases pass by themselves.
+to wait for; a second signal, or a database that confirms nothing any more, ends everything at once, which loses nothing
+but time: leases pass by themselves.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
 """Publishers keep connections; longer than the minute after which common load balancers close theirs."""
 INTERRUPTED: Final = 130
+UNCONFIRMED: Final = 1
+"""Exit code where the end came before the database had confirmed everything."""
 LISTEN_REMEDIES: Final[Mapping[int, str]] = {
     errno.EADDRINUSE: "Stop what listens there, or choose another port with --port (0 picks a free one).",
     errno.EACCES: "Ports below 1024 are kept for the privileged: choose a higher one with --port.",
@@ -58,9 +61,13 @@ async def serve(
     engine: Engine | None,
     leaving: Leaving,
     drain_seconds: float,
+    settling_seconds: float,
     announce: Callable[[], None],
 ) -> int:
-    """Run until a signal; return the exit code. `announce` is called once requests are accepted."""
+    """Run until a signal; return the exit code. `announce` is called once requests are accepted.
+
+    After the drain, what is in flight has `settling_seconds` to end and to be confirmed; then it is left to its lease.
+    """
     signals = _Signals()
     server = _Server(
         uvicorn.Config(
@@ -89,13 +96,14 @@ async def serve(
         first.cancel()
         _raise_if_failed(parts)
         leaving.is_draining = True
-        ending = asyncio.create_task(_end(server, engine, parts, drain_seconds if signals.is_terminate else 0))
+        if not signals.is_terminate:
+            drain_seconds = 0
+        ending = asyncio.create_task(_end(server, engine, parts, drain_seconds, settling_seconds))
         second = asyncio.create_task(signals.second.wait())
         await asyncio.wait({ending, second}, return_when=asyncio.FIRST_COMPLETED)
         second.cancel()
         if ending.done():
-            await ending
-            return 0
+            return await ending
         log.warning("a second signal: ending at once; attempts in flight will be repeated when their leases end")
         ending.cancel()
         return INTERRUPTED
@@ -108,14 +116,27 @@ async def serve(
 
 
 async def _end(
-    server: uvicorn.Server, engine: Engine | None, parts: set[asyncio.Task[None]], drain_seconds: float
-) -> None:
+    server: uvicorn.Server,
+    engine: Engine | None,
+    parts: set[asyncio.Task[None]],
+    drain_seconds: float,
+    settling_seconds: float,
+) -> int:
     log.info("ending: requests are served for %g s more, attempts in flight end", drain_seconds)
     await asyncio.sleep(drain_seconds)
     server.should_exit = True
     if engine:
         engine.stop()
-    await asyncio.gather(*parts)
+    _, unfinished = await asyncio.wait(parts, timeout=settling_seconds)
+    _raise_if_failed(parts)
+    if unfinished:
+        log.warning(
+            "not all was confirmed in %g s: ending all the same; attempts not settled will be repeated when their leases"
+            " end. If the log above says that the database did not answer, see to it first.",
+            settling_seconds,
+        )
+        return UNCONFIRMED
+    return 0
 
 
 async def _until_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:

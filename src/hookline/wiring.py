@@ -163,6 +163,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
             engine=engine,
             leaving=leaving,
             drain_seconds=settings.drain_seconds,
+            settling_seconds=settings.settling_seconds,
             announce=lambda: announce(started),
         )
 
