@@ -182,7 +182,7 @@ def test_the_end_does_not_wait_for_ever_for_a_database_that_confirms_nothing(tmp
                 )
 
                 async def is_stuck() -> bool:
-                    return storage.asked > 0
+                    return bool(storage.asked)
 
                 await until(is_stuck, PATIENCE_SECONDS)
                 os.kill(os.getpid(), signal.SIGTERM)

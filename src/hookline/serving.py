@@ -131,8 +131,8 @@ async def _end(
     _raise_if_failed(parts)
     if unfinished:
         log.warning(
-            "not all was confirmed in %g s: ending all the same; attempts not settled will be repeated when their leases"
-            " end. If the log above says that the database did not answer, see to it first.",
+            "not all was confirmed in %g s: ending all the same; what is unsettled is repeated when its lease ends."
+            " If the log above says that the database did not answer, see to that first.",
             settling_seconds,
         )
         return UNCONFIRMED
