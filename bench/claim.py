@@ -167,6 +167,7 @@ def _succeeded(delivery: Claimed) -> Settlement:
             company_id=delivery.company_id,
             attempt=delivery.attempt,
         ),
+        subscription_revision=delivery.subscription_revision,
         verdict=Succeed(),
         record=AttemptRecord(
             http_status=200,

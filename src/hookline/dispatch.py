@@ -84,6 +84,7 @@ class Target:
         next_wait_ms = retry.next_wait_ms(self.schedule_seconds, delivery.failures, fraction)
         return Settlement(
             fence=fence_of(delivery),
+            subscription_revision=self.revision,
             verdict=lifecycle.verdict(outcome, next_wait_ms),
             record=self._record(call, outcome),
             answered=isinstance(outcome, Answered),

@@ -32,6 +32,7 @@ def _settlement(claimed: Claimed, verdict: Verdict, *, answered: bool) -> Settle
             company_id=claimed.company_id,
             attempt=claimed.attempt,
         ),
+        subscription_revision=claimed.subscription_revision,
         verdict=verdict,
         record=AttemptRecord(
             http_status=200 if answered else None,

@@ -68,9 +68,14 @@ def settle(
         response_head=None if status is None else b"HTTP/1.1 %d Said\r\n\r\n" % status,
         response_body=None if status is None else response_body,
     )
-    (is_settled,) = server.run(
-        server.storage.settle(
-            [Settlement(fence=fence, verdict=verdict, record=record, answered=True, timed_out=False, hold_ms=hold_ms)]
-        )
+    settlement = Settlement(
+        fence=fence,
+        subscription_revision=claimed.subscription_revision,
+        verdict=verdict,
+        record=record,
+        answered=True,
+        timed_out=False,
+        hold_ms=hold_ms,
     )
+    (is_settled,) = server.run(server.storage.settle([settlement]))
     assert is_settled

@@ -173,6 +173,7 @@ def settlement(claimed: Claimed, verdict: Verdict | None = None, *, status: int 
             company_id=claimed.company_id,
             attempt=claimed.attempt,
         ),
+        subscription_revision=claimed.subscription_revision,
         verdict=Succeed() if verdict is None else verdict,
         record=AttemptRecord(
             http_status=status,

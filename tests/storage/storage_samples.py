@@ -241,6 +241,7 @@ def a_settlement(claimed: Claimed, verdict: Verdict | None = None, **changes: An
     return replace(
         Settlement(
             fence=fence_of(claimed),
+            subscription_revision=claimed.subscription_revision,
             verdict=verdict or Succeed(),
             record=AttemptRecord(
                 http_status=200 if is_success else 503,

@@ -8,6 +8,7 @@ from storage_samples import (
     HandClock,
     a_settlement,
     attempt,
+    change,
     claim,
     claim_one,
     delivery_of,
@@ -252,6 +253,23 @@ async def test_a_delivery_given_up_as_gone_makes_its_subscription_inactive(stora
     assert (view.state, view.reason, view.held_since) == (DeliveryState.HELD, "gone", clock.now)
     await reactivate(storage, 1001)
     assert (await claim_one(storage)).event_id == waiting
+
+
+async def test_a_gone_address_says_nothing_of_the_one_that_took_its_place(storage: Storage) -> None:
+    await populate(storage, {101: [1001, 1002]})
+    for _ in range(2):
+        await publish(storage, {101: [1001, 1002]})
+    flying = (await claim(storage)).deliveries
+    await change(storage, 1001, callback_url="https://moved.example.com/in")
+    gone = GiveUp(Reason.EXHAUSTED, gone=True)
+    assert all(await storage.settle([a_settlement(claimed, gone) for claimed in flying]))
+    moved, stayed = await storage.subscription(1001), await storage.subscription(1002)
+    assert moved
+    assert stayed
+    assert (moved.active, moved.inactive_reason, moved.revision) == (True, None, 2)
+    assert (stayed.active, stayed.inactive_reason, stayed.revision) == (False, "gone", 2)
+    after = await published(storage, {101: [1001, 1002]})
+    assert [claimed.event_id for claimed in (await claim(storage)).deliveries] == [after], "its lane is open"
 
 
 async def test_giving_up_alone_leaves_a_subscription_active(storage: Storage) -> None:

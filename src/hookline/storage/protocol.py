@@ -195,6 +195,8 @@ class Settlement(Struct, frozen=True, kw_only=True):
     """The end of one attempt."""
 
     fence: Fence
+    subscription_revision: int
+    """That the attempt was made under: the answer of an old callback URL says nothing of a newer one."""
     verdict: Verdict
     record: AttemptRecord
     answered: bool
@@ -414,8 +416,8 @@ class Storage(Protocol):
 
         False: the fence is not current, nothing was changed for it. Repeating a settlement answers False. A failure
         of a delivery whose subscription is deleted cancels it; `GiveUp(gone=True)` makes the subscription inactive
-        (reason `gone`); the lane's slots follow `fairness.slots_after`; `hold_ms` lengthens the lane's hold, never
-        shortens it, and no `next_attempt_at` is before its end.
+        (reason `gone`) unless it was changed since the attempt; the lane's slots follow `fairness.slots_after`;
+        `hold_ms` lengthens the lane's hold, never shortens it, and no `next_attempt_at` is before its end.
         """
         ...
 

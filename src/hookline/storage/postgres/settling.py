@@ -56,7 +56,9 @@ WHERE bucket = any($1::smallint[]) AND id = any($3::bigint[])"""
 _DEACTIVATE: Final = """
 UPDATE subscriptions SET active = false, inactive_reason = 'gone', inactive_at = $3, updated_at = $3,
   revision = revision + 1
-WHERE bucket = any($1::smallint[]) AND id = any($2::integer[]) AND active AND deleted_at IS NULL"""
+WHERE bucket = any($1::smallint[]) AND (id, revision) IN (SELECT * FROM unnest($2::integer[], $4::bigint[]))
+  AND active AND deleted_at IS NULL
+RETURNING id"""
 _CLOSE: Final = """
 UPDATE lanes SET is_open = false WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])"""
 
@@ -196,15 +198,20 @@ async def _adjust_lanes(
 
 
 async def _deactivate_gone(transaction: Transaction, settlements: Iterable[Settlement]) -> Sequence[int]:
-    """Make the subscriptions inactive whose receiver said that it is gone for good; return their ids."""
+    """Make the subscriptions inactive whose receiver said that it is gone for good; return their ids.
+
+    One that was changed since the attempt stays: its receiver was not asked.
+    """
     gone = {
-        settlement.fence.subscription_id
+        (settlement.fence.subscription_id, settlement.subscription_revision)
         for settlement in settlements
         if isinstance(settlement.verdict, GiveUp) and settlement.verdict.gone
     }
-    if gone:
-        await transaction.connection.execute(_DEACTIVATE, transaction.buckets, list(gone), transaction.wall)
-    return list(gone)
+    if not gone:
+        return []
+    ids, revisions = zip(*gone, strict=True)
+    rows = await transaction.connection.fetch(_DEACTIVATE, transaction.buckets, ids, transaction.wall, revisions)
+    return [row[0] for row in rows]
 
 
 class _Endings:

@@ -14,6 +14,7 @@ import msgspec
 from hookline import fairness, lifecycle
 from hookline.lifecycle import GiveUp, Move, Reason, Retry, Succeed, Verdict
 from hookline.model import ErrorClass
+from hookline.storage import records
 from hookline.storage.protocol import Fence, Settlement
 from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
@@ -73,7 +74,9 @@ _RELEASE: Final = (
 
 _DEACTIVATE: Final = (
     "UPDATE subscriptions SET active = 0, inactive_reason = 'gone', inactive_at = ?1, updated_at = ?1,"
-    " revision = revision + 1 WHERE id IN (SELECT value FROM json_each(?2)) AND active = 1 AND deleted_at IS NULL"
+    " revision = revision + 1"
+    " WHERE (id, revision) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?2)) AND active = 1"
+    " AND deleted_at IS NULL RETURNING id"
 )
 _CLOSE: Final = "UPDATE lanes SET is_open = 0 WHERE subscription_id IN (SELECT value FROM json_each(?1))"
 
@@ -192,14 +195,18 @@ def _adjust_lanes(
 
 
 def _deactivate_gone(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
+    """Make the subscriptions inactive whose receiver said that it is gone for good.
+
+    One that was changed since the attempt stays: its receiver was not asked.
+    """
     gone = {
-        settlement.fence.subscription_id
+        (settlement.fence.subscription_id, settlement.subscription_revision)
         for settlement in settlements
         if isinstance(settlement.verdict, GiveUp) and settlement.verdict.gone
     }
     if gone:
-        transaction.run(_DEACTIVATE, (transaction.wall, json_ids(gone)))
-        transaction.run(_CLOSE, (json_ids(gone),))
+        deactivated = transaction.connection.execute(_DEACTIVATE, (transaction.wall, records.encode(gone)))
+        transaction.run(_CLOSE, (json_ids([row[0] for row in deactivated]),))
 
 
 class _Endings:
