@@ -379,7 +379,6 @@ def test_pausing_and_resuming_keep_their_moment() -> None:
         ("ratePerSecond", 5, None),
         ("ordered", True, False),
         ("ordered", True, None),
-        ("filter", {"status": "OPEN"}, None),
         ("clientCertificate", {}, None),
         ("caCertificate", "", None),
         ("validation", "CLOUDEVENTS", None),

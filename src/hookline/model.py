@@ -134,6 +134,11 @@ class Policies(Struct, frozen=True, kw_only=True):
     ordered: bool = False
     content_type: str | None = None
     header_names: tuple[str, ...] = ()
+    case_directions: tuple[str, ...] | None = None
+    """Of recipients' entries, as `partner_company_ids`; None: no filter."""
+    partner_company_ids: tuple[int, ...] | None = None
+    filter: str | None = None
+    """An expression over an event's data: JSON as it was given, but for white space."""
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -171,12 +176,15 @@ class Subscription(Struct, frozen=True, kw_only=True):
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """What matching needs to know of a subscription."""
+    """What matching needs to know of a subscription; the last three as in its policies."""
 
     subscription_id: int
     company_id: int
     payload_version: PayloadVersion
     event_types: tuple[str, ...] | None
+    case_directions: tuple[str, ...] | None = None
+    partner_company_ids: tuple[int, ...] | None = None
+    filter: str | None = None
 
 
 # --- what becomes of it ----------------------------------------------------------------------------------------------

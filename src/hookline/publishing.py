@@ -19,6 +19,8 @@ from msgspec import Meta, Raw, Struct
 from hookline import matching, rendering, tokens
 from hookline.clock import Clock, milliseconds
 from hookline.errors import FieldError, Invalid, Unavailable
+from hookline.filtering import Document
+from hookline.matching import Demands
 from hookline.model import Entry, EventType, PayloadVersion, Recipient, TypeKind
 from hookline.storage.protocol import (
     Catalogue,
@@ -50,9 +52,10 @@ KEY_LIVES_MS: Final = 72 * 3_600_000
 NO_REVISION: Final = -1
 """What no catalogue is of."""
 
+DIRECTIONS: Final = ("INBOUND", "OUTBOUND")
+
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_DIRECTIONS: Final = ("INBOUND", "OUTBOUND")
 
 Int = Annotated[int, Meta(ge=-(2**53) + 1, le=2**53 - 1)]
 
@@ -96,6 +99,22 @@ class _Draft(Struct, frozen=True, kw_only=True):
     """What is said of each company, in order of first mention."""
     first_named: dict[int, str]
     """Where each company was first mentioned, for a refusal."""
+    document: Document
+    """The data, for filters: parsed only if one asks."""
+
+
+class _Matched(Struct, frozen=True):
+    """What a company's routes come to for one type: deliveries of every event, and those of events that meet more."""
+
+    always: tuple[NewDelivery, ...]
+    demanding: tuple[tuple[NewDelivery, Demands], ...]
+
+    def of(self, entries: Sequence[Entry], document: Document) -> tuple[NewDelivery, ...]:
+        """Return the deliveries of one event; nearly always they are the same for each."""
+        if not self.demanding:
+            return self.always
+        met = [delivery for delivery, demands in self.demanding if not matching.unmet(demands, entries, document)]
+        return (*self.always, *met)
 
 
 class _Company:
@@ -104,7 +123,7 @@ class _Company:
     def __init__(self, routes: Routes) -> None:
         self.routes = routes
         self.catalogue_revision = 0
-        self.deliveries: dict[str, tuple[NewDelivery, ...]] = {}
+        self.matched: dict[str, _Matched] = {}
 
 
 class Publisher:
@@ -162,6 +181,7 @@ class Publisher:
             fingerprint=_fingerprint(request.event_type, data, occurred_at, entries) if request.id else None,
             entries=entries,
             first_named=first_named,
+            document=Document(data),
         )
 
     # what catalogue and companies tell
@@ -242,7 +262,7 @@ class Publisher:
             recipients.append(
                 Recipient(company_id=company_id, company_revision=company.routes.revision, entries=entries)
             )
-            deliveries += self._deliveries(company, event_type, catalogue)
+            deliveries += self._matched(company, event_type, catalogue).of(entries, draft.document)
         return NewEvent(
             id=draft.id,
             event_type=draft.event_type,
@@ -253,24 +273,29 @@ class Publisher:
             deliveries=tuple(deliveries),
         )
 
-    def _deliveries(self, company: _Company, event_type: EventType, catalogue: Catalogue) -> tuple[NewDelivery, ...]:
-        """Match once per company and type: nothing in a delivery depends on the event beyond its type."""
+    def _matched(self, company: _Company, event_type: EventType, catalogue: Catalogue) -> _Matched:
+        """Match once per company and type: beyond that, only what some routes demand depends on the event."""
         if company.catalogue_revision != catalogue.revision:
-            company.deliveries = {}
+            company.matched = {}
             company.catalogue_revision = catalogue.revision
-        known = company.deliveries.get(event_type.name)
+        known = company.matched.get(event_type.name)
         if known is None:
-            known = company.deliveries[event_type.name] = tuple(
-                NewDelivery(
+            always, demanding = list[NewDelivery](), list[tuple[NewDelivery, Demands]]()
+            for route, name in matching.match(event_type, company.routes.routes):
+                delivery = NewDelivery(
                     subscription_id=route.subscription_id,
                     company_id=route.company_id,
                     payload_version=route.payload_version,
                     type_name=name,
                     source=self._event_source if route.payload_version is PayloadVersion.V2 else None,
                 )
-                for route, name in matching.match(event_type, company.routes.routes)
-            )
-            self._cached += 1 + len(known)
+                demands = matching.demands_of(route)
+                if demands is None:
+                    always.append(delivery)
+                else:
+                    demanding.append((delivery, demands))
+            known = company.matched[event_type.name] = _Matched(tuple(always), tuple(demanding))
+            self._cached += 1 + len(always) + len(demanding)
         return known
 
     def _forget(self, stale: Stale) -> None:
@@ -321,8 +346,8 @@ def _recipients(request: EventRequest, place: str) -> tuple[dict[int, tuple[Entr
 
 
 def _entry(request: RecipientRequest, place: str) -> Entry | None:
-    if request.case_direction not in {None, *_DIRECTIONS}:
-        raise Invalid.field(f"{place}.caseDirection", f"expected {' or '.join(_DIRECTIONS)}.")
+    if request.case_direction not in {None, *DIRECTIONS}:
+        raise Invalid.field(f"{place}.caseDirection", f"expected {' or '.join(DIRECTIONS)}.")
     if request.case_direction is None and request.partner_company_id is None:
         return None
     return Entry(case_direction=request.case_direction, partner_company_id=request.partner_company_id)

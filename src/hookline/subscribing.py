@@ -10,13 +10,13 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Annotated, Any, Final
 
-from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
-from hookline import credentials, matching, retry, signing
+from hookline import credentials, filtering, matching, retry, signing
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.errors import FieldError, Invalid
 from hookline.model import AuthType, PayloadVersion, Policies, Secret, Subscription
-from hookline.publishing import ERRORS_MAX, unknown_type
+from hookline.publishing import DIRECTIONS, ERRORS_MAX, Int, unknown_type
 from hookline.rendering import CLOUDEVENTS, JSON
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Catalogue
@@ -24,6 +24,7 @@ from hookline.storage.protocol import Catalogue
 HEADERS_MAX: Final = 16
 HEADER_VALUE_CHARACTERS_MAX: Final = 2_048
 EVENT_TYPES_MAX: Final = 1_000
+PARTNERS_MAX: Final = 1_000
 CREDENTIAL_CHARACTERS_MAX: Final = 4_096
 MAX_IN_FLIGHT_MAX: Final = 100
 
@@ -57,7 +58,9 @@ class SubscriptionRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     headers: dict[str, str] | Given = UNSET
     rate_per_second: Any = UNSET
     ordered: bool | Given = UNSET
-    filter: Any = UNSET
+    filter: Raw | UnsetType = UNSET
+    case_directions: list[str] | Given = UNSET
+    partner_company_ids: list[Int] | Given = UNSET
     client_certificate: Any = UNSET
     ca_certificate: Any = UNSET
     validation: Any = UNSET
@@ -219,6 +222,13 @@ def _policies(subscription: Subscription, request: SubscriptionRequest, rules: R
         given["content_type"] = _content_type(request.content_type, subscription.payload_version)
     if request.headers is not UNSET:
         given["header_names"] = tuple(request.headers or ())
+    if request.case_directions is not UNSET:
+        given["case_directions"] = _case_directions(request.case_directions, subscription.payload_version)
+    if request.partner_company_ids is not UNSET:
+        given["partner_company_ids"] = _partners(request.partner_company_ids, subscription.payload_version)
+    if request.filter is not UNSET:
+        said = bytes(request.filter)
+        given["filter"] = None if said == b"null" else filtering.compacted(said)
     return structs.replace(subscription.policies, **given) if given else subscription.policies
 
 
@@ -238,6 +248,30 @@ def _content_type(content_type: str | None, shape: PayloadVersion) -> str | None
     if content_type is not None and content_type not in allowed:
         raise Invalid.field("contentType", f"expected {' or '.join(sorted(allowed))}.")
     return content_type
+
+
+def _case_directions(names: list[str] | None, shape: PayloadVersion) -> tuple[str, ...] | None:
+    if not names:
+        return None
+    _refuse_filter_of_v2("caseDirections", shape)
+    for index, name in enumerate(names):
+        if name not in DIRECTIONS:
+            raise Invalid.field(f"caseDirections[{index}]", f"expected {' or '.join(DIRECTIONS)}, found {name[:20]!r}.")
+    return tuple(dict.fromkeys(names))
+
+
+def _partners(company_ids: list[int] | None, shape: PayloadVersion) -> tuple[int, ...] | None:
+    if not company_ids:
+        return None
+    _refuse_filter_of_v2("partnerCompanyIds", shape)
+    if len(company_ids) > PARTNERS_MAX:
+        raise Invalid.field("partnerCompanyIds", f"expected at most {PARTNERS_MAX:,}, found {len(company_ids):,}.")
+    return tuple(dict.fromkeys(company_ids))
+
+
+def _refuse_filter_of_v2(field: str, shape: PayloadVersion) -> None:
+    if shape is not PayloadVersion.V2:
+        raise Invalid.field(field, "is for subscriptions of version 2 (`POST /v2/webhooks`).")
 
 
 def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -318,7 +352,6 @@ def _refuse_unsupported(request: SubscriptionRequest) -> None:
     asked = {
         "ratePerSecond": request.rate_per_second,
         "ordered": request.ordered or None,
-        "filter": request.filter,
         "clientCertificate": request.client_certificate,
         "caCertificate": request.ca_certificate,
         "validation": request.validation,

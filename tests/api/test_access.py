@@ -37,7 +37,7 @@ def _body(route: Route) -> Any:
 
 def _bare(body: bytes) -> dict[str, Any]:
     problem: dict[str, Any] = json.loads(body)
-    assert problem.pop("instance").startswith("/v1/")
+    assert problem.pop("instance").startswith(("/v1/", "/v2/"))
     return problem
 
 

@@ -19,7 +19,7 @@ SHOWN = {
     *OF_THE_ORIGINAL,
     *("companyId", "callbackAuthType", "payloadVersion", "inactiveReason", "inactiveSince"),
     *("retryDelaysSeconds", "timeoutSeconds", "maxInFlight", "ratePerSecond", "ordered", "contentType", "headers"),
-    *("filter", "clientCertificate", "caCertificate", "validation"),
+    *("filter", "caseDirections", "partnerCompanyIds", "clientCertificate", "caCertificate", "validation"),
 }
 DEFAULTS = {
     "callbackAuthType": "NONE",
@@ -32,6 +32,8 @@ DEFAULTS = {
     "contentType": "application/json",
     "headers": [],
     "filter": None,
+    "caseDirections": None,
+    "partnerCompanyIds": None,
     "clientCertificate": None,
     "caCertificate": None,
     "validation": None,

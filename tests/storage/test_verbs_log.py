@@ -25,7 +25,7 @@ from storage_samples import (
 )
 
 from hookline.lifecycle import GiveUp, Reason, Retry
-from hookline.model import DeliveryState, EventType, PayloadVersion, Route
+from hookline.model import DeliveryState, EventType, PayloadVersion, Policies, Route
 from hookline.storage.protocol import AttemptPage, AttemptQuery, EventQuery, Storage
 
 pytestmark = pytest.mark.anyio
@@ -313,6 +313,26 @@ async def test_an_event_shows_the_subscriptions_its_companies_had_then(storage: 
         (1002, None),
         (1003, None),
     ]
+
+
+async def test_an_event_shows_what_its_subscriptions_demanded_then(storage: Storage) -> None:
+    demanding = Policies(case_directions=("INBOUND",), partner_company_ids=(-7, 2**53 - 1), filter='{"a":1.10}')
+    await populate(storage, {101: []})
+    await create(storage, a_subscription(1001, policies=demanding))
+    event_id = await published(storage, {101: []})
+    await change(storage, 1001, policies=Policies())
+    (then,) = (await event_of(storage, event_id)).routes
+    assert (then.case_directions, then.partner_company_ids, then.filter) == (
+        demanding.case_directions,
+        demanding.partner_company_ids,
+        demanding.filter,
+    )
+    (now,) = (await storage.routes([101]))[101].routes
+    assert (now.case_directions, now.partner_company_ids, now.filter) == (None, None, None)
+    await change(storage, 1001, policies=demanding)
+    assert (await storage.routes([101]))[101].routes == (then,)
+    assert (stored := await storage.subscription(1001))
+    assert stored.policies == demanding
 
 
 async def test_an_event_shows_its_type_as_it_was_then(storage: Storage) -> None:

@@ -84,6 +84,8 @@ ROUTES: Final = (
     Route("GET", "/v1/events/{eventId}", events.show, READERS),
     Route("GET", "/v1/webhooks", webhooks.list_all, READERS),
     Route("POST", "/v1/webhooks", webhooks.create, WRITERS),
+    Route("GET", "/v2/webhooks", webhooks.list_version_2, READERS),
+    Route("POST", "/v2/webhooks", webhooks.create_version_2, WRITERS),
     Route("GET", "/v1/webhooks/{id}", webhooks.show, READERS),
     Route("PATCH", "/v1/webhooks/{id}", webhooks.change, WRITERS),
     Route("DELETE", "/v1/webhooks/{id}", webhooks.delete, WRITERS),

@@ -26,7 +26,8 @@ from hookline.api.reading import (
     read_body,
 )
 from hookline.errors import Conflict, Invalid
-from hookline.model import DeliveryState, Route
+from hookline.filtering import Document
+from hookline.model import DeliveryState
 from hookline.publishing import BatchRequest, EventRequest
 from hookline.storage.protocol import (
     Accepted,
@@ -177,8 +178,12 @@ def _data(view: EventView) -> Any:
 
 def _not_matched(detail: EventDetail) -> list[dict[str, Any]]:
     """Explain each subscription of the recipients that the event did not match, as things stood then."""
-    reasons: list[tuple[Route, str | None]] = [
-        (route, matching.reason_not_matched(detail.matched_type, route)) for route in detail.routes
+    data = detail.view.event.data
+    document = None if data is None else Document(data)
+    entries = {recipient.company_id: recipient.entries for recipient in detail.view.recipients}
+    reasons = [
+        (route, matching.reason_not_matched(detail.matched_type, route, entries[route.company_id], document))
+        for route in detail.routes
     ]
     return [
         {"subscriptionId": route.subscription_id, "reason": f"not matched: {reason}"}

@@ -80,6 +80,11 @@ PAGING: Final = (
     _query("limit", {"type": "integer", "minimum": 1, "default": 50}, "How many; more than 200 counts as 200."),
     _query("cursor", TEXT, "`next` of the page before."),
 )
+PART_OF_ALL: Final = (
+    COMPANY,
+    _query("limit", {"type": "integer", "minimum": 1}, "For operators without a company: how many (200)."),
+    _query("afterId", {"type": "integer", "minimum": 0}, "For operators without a company: go on after."),
+)
 SPAN: Final = (_query("from", INSTANT, "Not before."), _query("to", INSTANT, "Before."))
 PATH_PARAMETERS: Final[dict[str, tuple[Schema, str]]] = {
     "id": (ID, "The id."),
@@ -333,9 +338,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "webhooks",
         (
             _query("payloadVersion", one_of("V1", "STANDARD", "RAW", "ANY"), "Narrow to one shape; `ANY`: all."),
-            COMPANY,
-            _query("limit", {"type": "integer", "minimum": 1}, "For operators without a company: how many (200)."),
-            _query("afterId", {"type": "integer", "minimum": 0}, "For operators without a company: go on after."),
+            *PART_OF_ALL,
         ),
     ),
     ("POST", "/v1/webhooks"): Operation(
@@ -346,6 +349,25 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "webhooks",
         (COMPANY,),
         body="NewSubscription",
+        problems=(404, 409),
+        extra={"callbacks": CALLBACK},
+    ),
+    ("GET", "/v2/webhooks"): Operation(
+        "listSubscriptionsOfVersion2",
+        "List the company's subscriptions of version 2 by id",
+        Answer(200, "All of them.", array(ref("Subscription"))),
+        READERS,
+        "webhooks",
+        PART_OF_ALL,
+    ),
+    ("POST", "/v2/webhooks"): Operation(
+        "createSubscriptionOfVersion2",
+        "Register a subscription that receives CloudEvents",
+        Answer(200, "The subscription, with its secret this once.", ref("CreatedSubscription")),
+        WRITERS,
+        "webhooks",
+        (COMPANY,),
+        body="NewSubscriptionOfVersion2",
         problems=(404, 409),
         extra={"callbacks": CALLBACK},
     ),

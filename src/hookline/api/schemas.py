@@ -94,12 +94,29 @@ ASKED_TYPES: Final[Schema] = nullable(array(TYPE_NAME)) | {
     "description": "Names as this subscription sees them; absent, null and [] mean every ordinary type, later ones too."
 }
 STATIC_HEADERS: Final[Schema] = nullable({"type": "object", "additionalProperties": TEXT, "maxProperties": 16})
+FILTERS_OF_V2: Final[dict[str, Schema]] = {
+    "caseDirections": _described(
+        nullable(array(one_of("INBOUND", "OUTBOUND"))), "Only events whose recipient has one of these; null: no filter."
+    ),
+    "partnerCompanyIds": _described(
+        nullable(array({"type": "integer", "format": "int64"}, maxItems=1000)),
+        "Only events whose recipient has one of these partners; null: no filter.",
+    ),
+}
+FILTER: Final[Schema] = {
+    "type": "object",
+    "description": "Only events whose `data` this expression holds for: paths of member names joined by dots, each "
+    "with a value or with operators (`eq ne in nin lt lte gt gte prefix exists`), combined by `and`, `or`, `not`; at "
+    "most 50 of these, 5 levels deep.",
+    "examples": [{"status": "OPEN", "amount": {"gte": 100}}],
+}
 CHANGEABLE: Final[dict[str, Schema]] = {
     "eventTypes": ASKED_TYPES,
     "callbackAuth": nullable(AUTH),
     **{name: nullable(schema) for name, schema in POLICIES.items()},
     "contentType": _described(nullable(TEXT), "A media type that the payload version allows."),
     "headers": _described(STATIC_HEADERS, "Extra request headers; their values are never shown again."),
+    "filter": nullable(FILTER),
 }
 SUBSCRIPTION: Final[dict[str, Schema]] = {
     "id": ID,
@@ -114,6 +131,8 @@ SUBSCRIPTION: Final[dict[str, Schema]] = {
     **POLICIES,
     "contentType": TEXT,
     "headers": _described(array(TEXT), "The names alone."),
+    "filter": nullable(FILTER),
+    **FILTERS_OF_V2,
     "inactiveReason": nullable(TEXT),
     "inactiveSince": nullable(INSTANT),
 }
@@ -212,7 +231,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
         payloadVersion=nullable(one_of("V1", "STANDARD", "RAW")),
         **CHANGEABLE,
     ),
-    "SubscriptionChange": request(callbackUrl=CALLBACK_URL, active=BOOLEAN, **CHANGEABLE),
+    "NewSubscriptionOfVersion2": request(
+        ("callbackUrl",),
+        callbackUrl=CALLBACK_URL,
+        payloadVersion=nullable(one_of("V2")),
+        **CHANGEABLE,
+        **FILTERS_OF_V2,
+    ),
+    "SubscriptionChange": request(callbackUrl=CALLBACK_URL, active=BOOLEAN, **CHANGEABLE, **FILTERS_OF_V2),
     "Attempt": answer(
         id=ID,
         deliveryId=ID,

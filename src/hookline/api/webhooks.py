@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,6 +30,7 @@ from hookline.storage.protocol import Catalogue, Creation, SubscriptionQuery
 from hookline.subscribing import Rules, SubscriptionRequest, changed, created
 
 VERSION_1: Final = (PayloadVersion.V1, PayloadVersion.STANDARD, PayloadVersion.RAW)
+VERSION_2: Final = (PayloadVersion.V2,)
 ALL_LIMIT: Final = 200
 """Of an operator's list over all companies."""
 ID_TRIES: Final = 5
@@ -43,12 +44,22 @@ BARRIER_POLL_SECONDS: Final = 0.01
 
 
 async def list_all(request: Request, api: Api) -> Response:
+    """Answer those of version 1, or what `?payloadVersion=` names."""
+    return await _list(request, api, _versions(request))
+
+
+async def list_version_2(request: Request, api: Api) -> Response:
+    """Answer those of version 2 alone: existing clients rely on the two lists being disjoint."""
+    return await _list(request, api, VERSION_2)
+
+
+async def _list(request: Request, api: Api, versions: tuple[PayloadVersion, ...]) -> Response:
     """Answer a bare array: all of the company's, or for an operator a part of everybody's."""
     company_id = company_of_list(request)
     found = await api.storage.subscriptions(
         SubscriptionQuery(
             company_id=company_id,
-            versions=_versions(request),
+            versions=versions,
             after_id=query_int(request, "afterId", 0, 0, ID_MAX),
             limit=_limit(request) if company_id is None or query_text(request, "limit") else None,
         )
@@ -63,7 +74,17 @@ async def show(request: Request, api: Api) -> Response:
 
 
 async def create(request: Request, api: Api) -> Response:
-    """Register a subscription. 200, not 201: existing clients test for it."""
+    """Register a subscription of version 1."""
+    return await _create(request, api, VERSION_1)
+
+
+async def create_version_2(request: Request, api: Api) -> Response:
+    """Register a subscription of version 2: it receives CloudEvents."""
+    return await _create(request, api, VERSION_2)
+
+
+async def _create(request: Request, api: Api, shapes: tuple[PayloadVersion, ...]) -> Response:
+    """Register a subscription; the first shape is the default. 200, not 201: existing clients test for it."""
     company_id = company_of_post(request)
     body = await read_json(request, SubscriptionRequest)
     catalogue = await api.storage.catalogue()
@@ -72,7 +93,7 @@ async def create(request: Request, api: Api) -> Response:
             body,
             subscription_id=tokens.new_id(api.random_bytes),
             company_id=company_id,
-            shapes=VERSION_1,
+            shapes=shapes,
             catalogue=catalogue,
             rules=_rules(request, api),
             random_bytes=api.random_bytes,
@@ -192,7 +213,9 @@ def shown(subscription: Subscription, catalogue: Catalogue, settings: Settings) 
         "ordered": policies.ordered,
         "contentType": rendering.media_type(shape, policies.content_type),
         "headers": policies.header_names,
-        "filter": None,
+        "filter": None if policies.filter is None else Raw(policies.filter.encode()),
+        "caseDirections": policies.case_directions,
+        "partnerCompanyIds": policies.partner_company_ids,
         "clientCertificate": None,
         "caCertificate": None,
         "validation": None,

@@ -15,7 +15,6 @@ from hookline.model import (
     Event,
     PayloadVersion,
     Role,
-    Route,
     Subscription,
     Timings,
     Token,
@@ -102,19 +101,21 @@ def read_subscription(row: Row) -> Subscription:
 def read_routes(rows: Iterable[Row]) -> dict[int, Routes]:
     """Read the routes of companies whose rows follow each other.
 
-    Company, its revision, and id, payload version and event types of one subscription; nulls where it has none.
+    Company, its revision, and id, payload version, event types and policies of one subscription; nulls where it has
+    none.
     """
     found = {}
     for (company_id, revision), its_rows in groupby(rows, key=lambda row: row[:2]):
         its_routes = tuple(
             [
-                Route(
+                records.route_with(
+                    records.policies(policies),
                     subscription_id=subscription_id,
                     company_id=company_id,
                     payload_version=PayloadVersion(version),
                     event_types=records.names(names),
                 )
-                for _, _, subscription_id, version, names in its_rows
+                for _, _, subscription_id, version, names, policies in its_rows
                 if subscription_id is not None
             ]
         )
