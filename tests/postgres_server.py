@@ -114,22 +114,54 @@ def running_server() -> Iterator[Server]:
         asyncio.run(server.close())
         return
     # Not below pytest's own folders: those are closed to every other user, and the server is one.
+    with own_cluster() as cluster:
+        yield cluster.server
+
+
+@contextmanager
+def own_cluster() -> Iterator["Cluster"]:
+    """A server from the wheel that runs for so long, to be crashed and started again at will."""
     with TemporaryDirectory(prefix="hookline-postgres-", ignore_cleanup_errors=True) as name:
-        yield from _serve(Path(name))
+        cluster = Cluster(Path(name))
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            cluster.crash()
 
 
-def _serve(folder: Path) -> Iterator[Server]:
-    if os.geteuid() == 0:
-        os.chown(folder, NOBODY, NOBODY)
-    programs = _programs(folder)
-    data = folder / "data"
-    _run(folder, programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c max_connections=200"
-    _run(folder, programs / "pg_ctl", "-D", data, "-w", "-s", "-l", folder / "log", "-o", options, "start")
-    try:
-        yield Server(f"postgresql://postgres@/postgres?host={folder}")
-    finally:
-        _run(folder, programs / "pg_ctl", "-D", data, "-w", "-s", "-m", "immediate", "stop")
+class Cluster:
+    """A server of our own, by its folder; made, not yet started."""
+
+    def __init__(self, folder: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        self.socket = folder / ".s.PGSQL.5432"
+        """Where it listens, and nowhere else."""
+        self.server = Server(f"postgresql://postgres@/postgres?host={folder}")
+        self._folder = folder
+        self._programs = _programs(folder)
+        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+
+    def start(self) -> None:
+        """Return once it accepts connections, and after a crash has recovered."""
+        options = f"-c listen_addresses= -c unix_socket_directories={self._folder} -c max_connections=200"
+        self._run("pg_ctl", "-w", "-s", "-l", self._folder / "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """End it in order: transactions are rolled back, then a checkpoint."""
+        self._stop("fast")
+
+    def crash(self) -> None:
+        """SIGQUIT to the postmaster: no checkpoint, recovery at the next start. Nothing where none runs."""
+        if (self._folder / "data" / "postmaster.pid").exists():
+            self._stop("immediate")
+
+    def _stop(self, mode: str) -> None:
+        self._run("pg_ctl", "-w", "-s", "-m", mode, "stop")
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        _run(self._folder, self._programs / program, "-D", self._folder / "data", *arguments)
 
 
 def _programs(folder: Path) -> Path:

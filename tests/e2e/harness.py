@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Self
 OPERATOR_TOKEN = "an-operator-token-of-the-end-to-end-tests"
 PATIENCE_SECONDS = 30.0
 READY = "hookline ready on "
+PROGRAM = (sys.executable, "-m", "hookline")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
 
 
@@ -25,7 +26,13 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 class Server:
     """`hookline serve --dev` on one database, started, ended, killed and started again."""
 
-    def __init__(self, directory: Path, database_url: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        database_url: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         self.url = ""
         self.database_url = database_url
         self._directory = directory
@@ -35,7 +42,9 @@ class Server:
             "HOOKLINE_SECRET_KEY": "ZW5kLXRvLWVuZC10ZXN0cy1zZWFsLXdpdGgtdGhpcyE=",
             **(environment or {}),
         }
+        self._program = program
         self._process: subprocess.Popen[str] | None = None
+        self._ready = threading.Event()
         self._said: list[str] = []
         self._reader: threading.Thread | None = None
 
@@ -47,10 +56,17 @@ class Server:
 
     def start(self) -> Self:
         """Start the process; return once it accepts requests."""
-        ready = threading.Event()
+        if not self.launch().is_ready(PATIENCE_SECONDS):
+            self.close()
+            raise AssertionError(f"the server did not start: {self._said}\n{self.log[-4000:]}")
+        return self
+
+    def launch(self) -> Self:
+        """Start the process and wait for nothing."""
+        self._ready = ready = threading.Event()
         with (self._directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hookline", "serve", "--dev", "--port", "0", "--database", self.database_url],
+                [*self._program, "serve", "--dev", "--port", "0", "--database", self.database_url],
                 cwd=self._directory,
                 env={**CLEAN, **self._environment},
                 stdout=subprocess.PIPE,
@@ -59,10 +75,16 @@ class Server:
             )
         self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
         self._reader.start()
-        if not ready.wait(PATIENCE_SECONDS) or not self.url:
-            self.kill()
-            raise AssertionError(f"the server did not start: {self._said}\n{self.log[-4000:]}")
         return self
+
+    def is_ready(self, patience_seconds: float) -> bool:
+        """Tell whether the process launched last accepts requests, or does so in time; no where it ended before."""
+        assert self._reader is not None
+        deadline = time.monotonic() + patience_seconds
+        while self._reader.is_alive() and time.monotonic() < deadline:
+            if self._ready.wait(0.02):
+                return True
+        return self._ready.is_set()
 
     def terminate(self) -> None:
         """Ask the process to end, as a supervisor does."""
@@ -73,10 +95,10 @@ class Server:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self) -> int:
-        """Return the exit code once the process has ended."""
+    def wait(self, patience_seconds: float = PATIENCE_SECONDS) -> int:
+        """Return the exit code once the process has ended; raise `TimeoutExpired` where patience ends first."""
         assert self._process is not None
-        code = self._process.wait(PATIENCE_SECONDS)
+        code = self._process.wait(patience_seconds)
         self._close()
         return code
 
@@ -115,7 +137,6 @@ class Server:
             if line.startswith(READY):
                 self.url = line.removeprefix(READY).strip()
                 ready.set()
-        ready.set()
 
     def _close(self) -> None:
         assert self._process is not None

@@ -1,0 +1,1 @@
+"""Crashes, stalls and outages on real processes, and the books that must balance afterwards."""
