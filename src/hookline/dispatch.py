@@ -1,13 +1,14 @@
 """What a claimed delivery becomes: one signed request, and what is recorded of its end. No I/O.
 
 A `Target` is a subscription made ready: secrets opened, URL parsed again under today's rules, headers laid out. It is
-kept by revision, so a change counts from the next attempt on and the work is done once.
+kept by revision, so a change counts from the next attempt on and the work is done once; only its secrets also end by
+themselves, each at its time.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from hookline import __version__, credentials, lifecycle, rendering, retry
+from hookline import __version__, credentials, lifecycle, rendering, retry, signing
 from hookline.egress.sender import Call, request_head
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.model import Answered, ErrorClass, Failed, Outcome, Subscription, Timings
@@ -40,7 +41,9 @@ class Target:
         self._company_id = subscription.company_id
         self._url = _parsed(subscription.callback_url, rules)
         self._timeout_seconds = min(policies.timeout_seconds, timeout_seconds_max)
-        self._signer = Signer(credentials.open_secrets(subscription, keyring))
+        self._secrets = tuple(zip(subscription.secrets, credentials.open_secrets(subscription, keyring), strict=True))
+        self._signer_until = 0
+        """When other secrets sign than those of the signer at hand."""
         extra = credentials.open_headers(subscription, keyring)
         credential = credentials.open_auth(subscription, keyring)
         self._extra = (*extra, credential) if credential else tuple(extra)
@@ -59,6 +62,8 @@ class Target:
             occurred_at=delivery.occurred_at,
             data=delivery.data,
         )
+        if wall_ms >= self._signer_until:
+            self._renew_signer(wall_ms)
         timestamp = wall_ms // 1000
         return Call(
             company_id=self._company_id,
@@ -91,6 +96,12 @@ class Target:
             timed_out=isinstance(outcome, Failed) and outcome.error is ErrorClass.TIMEOUT,
             hold_ms=_hold_ms(outcome, wall_ms),
         )
+
+    def _renew_signer(self, now: int) -> None:
+        live = [(secret, shown) for secret, shown in self._secrets if signing.is_live(secret, now)]
+        secrets, shown = [secret for secret, _ in live], [text for _, text in live]
+        self._signer = Signer(shown, shown[signing.hub_index(secrets, now)])
+        self._signer_until = signing.unchanged_until(secrets, now)
 
     def _record(self, call: Call | Failed, outcome: Outcome) -> AttemptRecord:
         head = request_head(call, self.hidden_names) if isinstance(call, Call) else b""

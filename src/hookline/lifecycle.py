@@ -55,6 +55,10 @@ MOVES: Final[dict[tuple[DeliveryState, Move], DeliveryState]] = {
 }
 
 
+REOPENABLE: Final = frozenset(state for state, move in MOVES if move is Move.REDELIVER)
+"""States that a redelivery or a replay leads back from."""
+
+
 class IllegalMove(Exception):
     """A bug of ours: this move does not exist from this state. Nothing was changed."""
 

@@ -141,12 +141,14 @@ class Policies(Struct, frozen=True, kw_only=True):
     """An expression over an event's data: JSON as it was given, but for white space."""
 
 
-class Secret(Struct, frozen=True, kw_only=True):
-    """One live signing secret, sealed (see `sealing`). `expires_at` None: the current one."""
+class Secret(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One signing secret, sealed (see `sealing`); it lives until `expires_at`. None: the current one."""
 
     sealed: bytes
     created_at: int
     expires_at: int | None = None
+    hub_from: int | None = None
+    """From when on it keys `X-Hub-Signature-256`, which has room for one; None: from its creation."""
 
 
 class Subscription(Struct, frozen=True, kw_only=True):

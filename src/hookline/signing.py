@@ -8,8 +8,14 @@ import hmac
 from collections.abc import Sequence
 from typing import Final
 
+from hookline.model import Secret
+
 PREFIX: Final = "whsec_"
 SECRET_BYTES: Final = 32
+
+
+FOREVER: Final = 2**63 - 1
+"""Until when what does not change by itself stays as it is."""
 
 
 def new_secret(random_bytes: bytes) -> str:
@@ -17,6 +23,25 @@ def new_secret(random_bytes: bytes) -> str:
     if len(random_bytes) != SECRET_BYTES:
         raise ValueError(f"a secret is made of {SECRET_BYTES} random bytes, found {len(random_bytes)}")
     return PREFIX + base64.b64encode(random_bytes).decode()
+
+
+def is_live(secret: Secret, now: int) -> bool:
+    """Tell whether a secret still signs."""
+    return secret.expires_at is None or secret.expires_at > now
+
+
+def hub_index(secrets: Sequence[Secret], now: int) -> int:
+    """Return which of the live secrets, newest first, keys `X-Hub-Signature-256`: the newest whose time has come.
+
+    Where none's has, as the one before it ended early, the newest.
+    """
+    return next((index for index, secret in enumerate(secrets) if (secret.hub_from or 0) <= now), 0)
+
+
+def unchanged_until(secrets: Sequence[Secret], now: int) -> int:
+    """Return the next moment after `now` at which other secrets sign, or sign otherwise; `FOREVER` where none comes."""
+    moments = (moment for secret in secrets for moment in (secret.expires_at, secret.hub_from) if moment is not None)
+    return min((moment for moment in moments if moment > now), default=FOREVER)
 
 
 class Signer:

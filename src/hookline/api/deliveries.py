@@ -1,6 +1,6 @@
 """The delivery log: every attempt of a subscription, and one delivery with all that was sent and answered."""
 
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,9 +10,9 @@ from hookline.api.answers import instant, json_response
 from hookline.api.context import Api
 from hookline.api.reading import ID_MAX, no_such_id, path_id, query_instant, query_int, query_text
 from hookline.api.webhooks import subscription_of
-from hookline.errors import Invalid
+from hookline.errors import Conflict, Invalid
 from hookline.model import DeliveryState, Timings
-from hookline.storage.protocol import AttemptQuery, AttemptRow, DeliveryView
+from hookline.storage.protocol import AttemptQuery, AttemptRow, DeliveryView, Redelivery
 
 INT32_MAX: Final = 2**31 - 1
 SIZE: Final = 20
@@ -78,6 +78,37 @@ async def show(request: Request, api: Api) -> Response:
             ],
         }
     )
+
+
+async def redeliver(request: Request, api: Api) -> Response:
+    """Answer 202 once the same delivery is open again; one that waits for an attempt anyway stays as it is."""
+    subscription = await subscription_of(request, api)
+    delivery_id = path_id(request, "deliveryId")
+    found = await api.storage.redeliver(subscription.id, delivery_id)
+    if found is None:
+        raise no_such_id()
+    _refuse_redelivery(found)
+    api.wake()
+    return json_response({"deliveryId": delivery_id, "eventId": found.event_id}, 202)
+
+
+def _refuse_redelivery(found: Redelivery) -> None:
+    match found.state:
+        case DeliveryState.HELD:
+            raise Conflict(
+                f"The delivery is held: its subscription is inactive ({found.reason}). It goes out by itself when the "
+                'subscription is activated: PATCH {"active": true}.'
+            )
+        case DeliveryState.SENDING:
+            raise Conflict("An attempt of the delivery is under way. Wait for its end; a failure is retried by itself.")
+        case DeliveryState.CANCELLED:
+            raise Conflict(f"The delivery was cancelled ({found.reason}); what is cancelled is not sent again.")
+        case DeliveryState.SUCCEEDED | DeliveryState.DEAD if found.is_erased:
+            raise Conflict("The event's data was erased, so there is nothing left to send.")
+        case DeliveryState.PENDING | DeliveryState.SUCCEEDED | DeliveryState.DEAD:
+            return
+        case _:
+            assert_never(found.state)
 
 
 def _success(request: Request) -> bool | None:

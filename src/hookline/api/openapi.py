@@ -397,6 +397,26 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "webhooks",
         (COMPANY,),
     ),
+    ("POST", "/v1/webhooks/{id}/secret"): Operation(
+        "rotateSecret",
+        "Give a subscription a new secret; the old one goes on signing for the overlap",
+        Answer(200, "The subscription, with its new secret this once.", ref("CreatedSubscription")),
+        WRITERS,
+        "webhooks",
+        (COMPANY,),
+        body="Rotation",
+        body_is_optional=True,
+        problems=(409,),
+    ),
+    ("POST", "/v1/webhooks/{id}/ping"): Operation(
+        "pingSubscription",
+        "Send a `webhook.ping` to one subscription: a real event, logged and retried like any",
+        Answer(202, "It is on disk and about to be sent.", ref("Reopened")),
+        WRITERS,
+        "webhooks",
+        (COMPANY,),
+        problems=(409,),
+    ),
     ("GET", "/v1/webhooks/{id}/deliveries"): Operation(
         "listAttempts",
         "Read the delivery log of a subscription: one row for each attempt, newest first",
@@ -420,6 +440,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         READERS,
         "webhooks",
         (COMPANY,),
+    ),
+    ("POST", "/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver"): Operation(
+        "redeliver",
+        "Send a delivery that has ended again, with all of its retries",
+        Answer(202, "It is due now, or was waiting for an attempt anyway.", ref("Reopened")),
+        WRITERS,
+        "webhooks",
+        (COMPANY,),
+        problems=(409,),
     ),
 }
 

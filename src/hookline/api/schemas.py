@@ -239,6 +239,17 @@ SCHEMAS: Final[dict[str, Schema]] = {
         **FILTERS_OF_V2,
     ),
     "SubscriptionChange": request(callbackUrl=CALLBACK_URL, active=BOOLEAN, **CHANGEABLE, **FILTERS_OF_V2),
+    "Rotation": request(
+        overlapSeconds=_described(
+            nullable({"type": "integer", "minimum": 0, "maximum": 604_800}),
+            "How long the old secret goes on signing in `webhook-signature`; a day where absent.",
+        ),
+        hubSignature=_described(
+            nullable(one_of("new", "old")),
+            "Which secret keys `X-Hub-Signature-256` during the overlap; the new one where absent.",
+        ),
+    ),
+    "Reopened": answer(deliveryId=ID, eventId=EVENT_ID),
     "Attempt": answer(
         id=ID,
         deliveryId=ID,

@@ -26,6 +26,8 @@ from hookline.api.reading import (
 from hookline.config import Settings
 from hookline.errors import Conflict, Invalid, Unavailable
 from hookline.model import PayloadVersion, Role, Subscription
+from hookline.ping import ping as send_ping
+from hookline.rotation import RotationRequest, rotated
 from hookline.storage.protocol import Catalogue, Creation, SubscriptionQuery
 from hookline.subscribing import Rules, SubscriptionRequest, changed, created
 
@@ -125,7 +127,7 @@ async def change(request: Request, api: Api) -> Response:
         if await api.storage.replace_subscription(after, lift_hold=is_switched and after.active):
             break
     else:
-        raise Unavailable("The subscription kept changing under this request. Nothing was changed by it; try again.")
+        raise _kept_changing()
     if is_switched and after.active:
         api.wake()
     elif is_switched:
@@ -142,12 +144,53 @@ async def delete(request: Request, api: Api) -> Response:
     return no_content()
 
 
+async def rotate(request: Request, api: Api) -> Response:
+    """Answer the subscription with a new secret, shown this once; the old one goes on signing for the overlap."""
+    body = await read_json(request, RotationRequest, may_be_empty=True)
+    catalogue = await api.storage.catalogue()
+    for _ in range(CHANGE_TRIES):
+        before = await subscription_of(request, api)
+        after, secret = rotated(before, body, api.keyring, random_bytes=api.random_bytes, now=api.clock.wall_ms())
+        if await api.storage.replace_subscription(after, lift_hold=False):
+            return json_response({**shown(after, catalogue, api.settings), "secret": secret})
+    raise _kept_changing()
+
+
+async def ping(request: Request, api: Api) -> Response:
+    """Answer 202 once a ping is on disk, as `events.publish` does."""
+    subscription = await subscription_of(request, api)
+    if not subscription.active:
+        raise Conflict(
+            f"The subscription is inactive ({subscription.inactive_reason}), so nothing is sent to it. "
+            'Activate it first: PATCH {"active": true}.'
+        )
+    event_id = await send_ping(
+        api.storage,
+        subscription,
+        event_source=api.settings.event_source,
+        now=api.clock.wall_ms(),
+        random_bytes=api.random_bytes,
+    )
+    if event_id is None:
+        raise no_such_id()
+    api.wake()
+    api.telemetry.published(events=1, deliveries=1)
+    detail = await api.storage.event(event_id, company_id=None, after_id=0, limit=1, attempts_max=0)
+    if detail is None:
+        raise Unavailable("The ping is stored, and could not be read back. See the delivery log for it.")
+    return json_response({"deliveryId": detail.deliveries[0].id, "eventId": event_id}, 202)
+
+
 async def subscription_of(request: Request, api: Api) -> Subscription:
     """Return the subscription of the path, or raise `NotFound` where it is not this request's to see."""
     found = await api.storage.subscription(path_id(request))
     if found is None or not may_see(request, found.company_id):
         raise no_such_id()
     return found
+
+
+def _kept_changing() -> Unavailable:
+    return Unavailable("The subscription kept changing under this request. Nothing was changed by it; try again.")
 
 
 async def nothing_starts(subscription_ids: Iterable[int], api: Api) -> None:

@@ -207,6 +207,18 @@ class Settlement(Struct, frozen=True, kw_only=True):
     """Nothing starts for this subscription before so much time has passed (`Retry-After`)."""
 
 
+class Redelivery(Struct, frozen=True, kw_only=True):
+    """What a redelivery found, as a reader saw it before."""
+
+    event_id: str
+    state: DeliveryState
+    """Succeeded or dead: it is open again, unless `is_erased`. In any other state it stays as it was."""
+    reason: str | None
+    """Why it was cancelled, or why its subscription is inactive where it is held."""
+    is_erased: bool
+    """The event has no data any more: nothing could be sent."""
+
+
 class Backlog(Struct, frozen=True, kw_only=True):
     """What waits, for metrics."""
 
@@ -423,6 +435,14 @@ class Storage(Protocol):
 
     async def release(self, fences: Sequence[Fence]) -> None:
         """Hand claimed deliveries back unsent: pending and due now, no log row, their attempt numbers skipped."""
+        ...
+
+    async def redeliver(self, subscription_id: int, delivery_id: int) -> Redelivery | None:
+        """Open an ended delivery again: pending, due now, with all of its retries; attempt numbers go on rising.
+
+        None: the subscription has no such delivery, or is deleted. Repeating it finds the delivery open and changes
+        nothing.
+        """
         ...
 
     async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:

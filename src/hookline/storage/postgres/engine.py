@@ -10,7 +10,17 @@ from itertools import count
 from hookline.clock import Clock
 from hookline.fairness import Flight
 from hookline.model import Company, EventType, Subscription, Token
-from hookline.storage.postgres import directory, lanes, log, publishing, schema, settling, subscriptions, upkeep
+from hookline.storage.postgres import (
+    directory,
+    lanes,
+    log,
+    publishing,
+    replaying,
+    schema,
+    settling,
+    subscriptions,
+    upkeep,
+)
 from hookline.storage.postgres.claiming import ClaimRequest, claim_due
 from hookline.storage.postgres.connection import Patience
 from hookline.storage.postgres.database import Database
@@ -30,6 +40,7 @@ from hookline.storage.protocol import (
     Page,
     Publication,
     PublishResult,
+    Redelivery,
     Routes,
     Settlement,
     SubscriptionQuery,
@@ -97,6 +108,11 @@ class PostgresStorage:
     async def release(self, fences: Sequence[Fence]) -> None:
         async with self._turn:
             await self._database.write(lambda transaction: settling.release(transaction, fences))
+
+    async def redeliver(self, subscription_id: int, delivery_id: int) -> Redelivery | None:
+        return await self._database.write(
+            lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id)
+        )
 
     async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
         since = (await self._database.moment()).now - window_ms

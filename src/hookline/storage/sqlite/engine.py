@@ -33,11 +33,12 @@ from hookline.storage.protocol import (
     Page,
     Publication,
     PublishResult,
+    Redelivery,
     Routes,
     Settlement,
     SubscriptionQuery,
 )
-from hookline.storage.sqlite import directory, lanes, log, schema, subscriptions, upkeep
+from hookline.storage.sqlite import directory, lanes, log, replaying, schema, subscriptions, upkeep
 from hookline.storage.sqlite.claiming import ClaimRequest, claim_due
 from hookline.storage.sqlite.committing import Committer, Request, Verb
 from hookline.storage.sqlite.connection import FileLock, connect_reader, connect_writer
@@ -148,6 +149,9 @@ class SqliteStorage:
 
     async def release(self, fences: Sequence[Fence]) -> None:
         await self._write_together(release, fences)
+
+    async def redeliver(self, subscription_id: int, delivery_id: int) -> Redelivery | None:
+        return await self._write(lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id))
 
     async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
         since = self._clock.schedule_ms() - window_ms
