@@ -229,6 +229,23 @@ async def test_a_server_process_that_freezes_costs_one_answer(
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.skipif(URL_VARIABLE in os.environ, reason="only a process of this machine can be frozen")
+async def test_closing_waits_for_no_farewell_of_a_frozen_server(
+    postgres_url: str, clock: HandClock, someone: Any
+) -> None:
+    storage = PostgresStorage(postgres_url, clock=clock, patience=Patience(statement_seconds=3_600))
+    await storage.open()
+    pid = await someone.fetchval(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'hookline' AND datname = current_database()"
+    )
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(60):
+            await storage.close()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 async def test_a_storage_that_is_not_open_is_unavailable(postgres_url: str, clock: HandClock) -> None:
     storage = PostgresStorage(postgres_url, clock=clock)
     with pytest.raises(Unavailable):

@@ -22,6 +22,9 @@ Result = TypeVar("Result")
 RUNS_MAX: Final = 10
 """Of one transaction against rivals: each of them got through, so ten in a row are a pathology."""
 
+FAREWELL_SECONDS: Final = 1.0
+"""For connections at rest to be closed in order; a server that has stopped answering would be waited for in vain."""
+
 _WARNING: Final = "01000"
 """At a commit: "canceling wait for synchronous replication", in whatever language. Then it answers as if all were well,
 but no standby has it."""
@@ -67,8 +70,10 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is None:
             return
+        is_idle = pool.get_size() == pool.get_idle_size()
+        verb_seconds = self._patience.statement_seconds + self._patience.commit_seconds
         try:
-            async with asyncio.timeout(self._patience.statement_seconds + self._patience.commit_seconds):
+            async with asyncio.timeout(FAREWELL_SECONDS if is_idle else verb_seconds):
                 await pool.close()
         except TimeoutError:
             pool.terminate()
