@@ -53,7 +53,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--fan-out", type=int, default=1, choices=range(1, SUBSCRIPTIONS + 1), help="deliveries of one event (1)"
     )
-    parser.add_argument("--database", help="an address as in HOOKLINE_DATABASE_URL (default: a fresh SQLite file)")
+    parser.add_argument(
+        "--database",
+        help="an address as in HOOKLINE_DATABASE_URL, or `postgres` for a fresh one (default: a fresh SQLite file)",
+    )
     parser.add_argument("--profile", metavar="FILE", help="sample the server's stacks into FILE; costs some speed")
     return parser.parse_args()
 
@@ -94,6 +97,7 @@ def _saturated(service: Service, load: Part, receiver: Part, seconds: float) -> 
         "acknowledge_ms_p50": percentile(published["milliseconds"], 0.5),
         "acknowledge_ms_p99": percentile(published["milliseconds"], 0.99),
         "cpu_us_per_delivery": (used.cpu_seconds - before.cpu_seconds) / total * 1e6,
+        "database_cpu_us_per_delivery": (used.database_cpu_seconds - before.database_cpu_seconds) / total * 1e6,
         "rss_mib": used.rss_bytes / 2**20,
         "rss_mib_max": used.rss_bytes_max / 2**20,
     }

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 TOKEN: Final = "an-operator-token-for-measuring-only"
 READY: Final = "hookline ready on "
 HERE: Final = Path(__file__).parent
+POSTGRES: Final = "postgres"
+"""In place of an address: a server run from the wheel, as the tests do, on a disk and with durable commits."""
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 START_SECONDS: Final = 30
 
@@ -24,14 +26,17 @@ class Usage(NamedTuple):
     cpu_seconds: float
     rss_bytes: int
     rss_bytes_max: int
+    database_cpu_seconds: float
+    """Of all processes of a PostgreSQL server that the bench runs; else 0."""
 
 
 class Service:
     """A running server."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", url: str, database_pid: int | None = None) -> None:
         self.url = url
         self.process = process
+        self._database_pid = database_pid
         self._connection = HTTPConnection(url.removeprefix("http://"), timeout=START_SECONDS)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -51,14 +56,14 @@ class Service:
         return subscription_id
 
     def usage(self) -> Usage:
-        """Read CPU time and memory from the kernel."""
+        """Read CPU time and memory from the kernel; the database's CPU time where it is a process of ours."""
         proc = Path(f"/proc/{self.process.pid}")
-        fields = (proc / "stat").read_text().rpartition(")")[2].split()
         status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
         return Usage(
-            (int(fields[11]) + int(fields[12])) / TICKS,
+            _cpu_seconds(_stat(self.process.pid)),
             int(status["VmRSS"].split()[0]) * 1024,
             int(status["VmHWM"].split()[0]) * 1024,
+            _family_cpu_seconds(self._database_pid) if self._database_pid else 0.0,
         )
 
     def close(self) -> None:
@@ -70,8 +75,11 @@ class Service:
 
 @contextmanager
 def running(database: str | None, profile: str | None = None, **environment: str) -> Iterator[Service]:
-    """Run a server on the database, or on a fresh SQLite file that goes with it."""
-    with tempfile.TemporaryDirectory(prefix="hookline-bench-") as directory:
+    """Run a server on the database, on a fresh PostgreSQL, or on a fresh SQLite file; the fresh ones go with it."""
+    with tempfile.TemporaryDirectory(prefix="hookline-bench-") as directory, ExitStack() as stack:
+        database_pid = None
+        if database == POSTGRES:
+            database, database_pid = _postgres(stack)
         program = ["-m", "hookline"] if profile is None else [str(HERE / "profiled.py"), profile]
         process = subprocess.Popen(
             [
@@ -94,11 +102,43 @@ def running(database: str | None, profile: str | None = None, **environment: str
         line = process.stdout.readline()
         if not line.startswith(READY):
             raise SystemExit(f"the server did not start: {line}{(Path(directory) / 'log').read_text()}")
-        service = Service(process, line.removeprefix(READY).strip())
+        service = Service(process, line.removeprefix(READY).strip(), database_pid)
         try:
             yield service
         finally:
             service.close()
+
+
+def _postgres(stack: ExitStack) -> tuple[str, int]:
+    """Run a server for as long as the stack; return its address and its process."""
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    from postgres_server import own_cluster  # noqa: PLC0415 - of the tests, and only here
+
+    cluster = stack.enter_context(own_cluster())
+    return cluster.server.url, cluster.pid
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _cpu_seconds(stat: list[str]) -> float:
+    return (int(stat[11]) + int(stat[12])) / TICKS
+
+
+def _family_cpu_seconds(pid: int) -> float:
+    """Sum a process, its children, and those of them that have ended."""
+    stat = _stat(pid)
+    total = _cpu_seconds(stat) + (int(stat[13]) + int(stat[14])) / TICKS
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                child = _stat(int(process.name))
+            except OSError:
+                continue  # it has just ended
+            if child[1] == str(pid):
+                total += _cpu_seconds(child)
+    return total
 
 
 class Part:

@@ -148,6 +148,11 @@ class Cluster:
         options = f"-c listen_addresses= -c unix_socket_directories={self._folder} -c max_connections=200"
         self._run("pg_ctl", "-w", "-s", "-l", self._folder / "log", "-o", options, "start")
 
+    @property
+    def pid(self) -> int:
+        """Of the first of its processes, the postmaster."""
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+
     def stop(self) -> None:
         """End it in order: transactions are rolled back, then a checkpoint."""
         self._stop("fast")
