@@ -22,10 +22,19 @@ _SESSION: Final = {
     # Every statement of ours goes by an index and in its order, whatever the tables hold, analysed or not.
     # Left alone, the planner makes a plan for the values at hand each time (0.7 ms where all buckets are named), takes
     # each bucket for a descent of its own into a primary key and reads the whole table instead (a claim over 300,000
-    # rows: 88 ms of PostgreSQL 18), and sorts a whole lane to find its first row while the table is new (200 ms).
+    # rows: 88 ms of PostgreSQL 18), sorts a whole lane to find its first row while the table is new (200 ms), and keeps
+    # a plan that reads all pending rows for each row that it takes from when there were few (16,000 pending: 2 s).
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_sort": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    # Pages cost nothing, for what is asked about is in memory; counted, a look at every row of a small table seems
+    # cheaper than a few at the right ones, and the plan is kept when the table is not small any more.
+    "random_page_cost": "0.001",
+    "seq_page_cost": "0.001",
     "timezone": "UTC",
     # asyncpg asks the catalogue for array types on each new connection: seconds on a Citus node without this, which
     # any other PostgreSQL takes for a setting of an extension that it does not have.
@@ -46,13 +55,22 @@ _RIVALRY: Final = frozenset({"23505", "40001", "40P01"})
 _NO_SUCH_CHARACTER: Final = "22021"
 
 
+class Silent(Unavailable):
+    """The server did not answer in time. Whoever asks next would wait as long."""
+
+
+class Contended(Unavailable):
+    """Rivals were faster, each time. Nothing is stored."""
+
+
 class Patience(Struct, frozen=True):
     """How long the client waits, whatever the server says."""
 
     connect_seconds: float = 5
     statement_seconds: float = 10
-    commit_seconds: float = 5
-    """A commit may wait for a synchronous standby, and no setting of the server bounds that."""
+    commit_seconds: float = 1.7
+    """A commit may wait for a synchronous standby, and no setting of the server bounds that. So does a publish, in all,
+    and the readiness probe: a publisher is told within two seconds that nothing is certain, and repeats."""
 
 
 async def make_pool(dsn: str, patience: Patience) -> "asyncpg.Pool[Any]":
@@ -109,9 +127,11 @@ def translated(error: Exception) -> HooklineError | None:
         if state[:2] in _UNAVAILABLE_CLASSES:
             return Unavailable(f"The database did not confirm (SQLSTATE {state}).")
         return None
+    if isinstance(error, TimeoutError):
+        return Silent("The database did not answer in time: the outcome is unknown.")
     # A value that does not fit its parameter is an InterfaceError too, and nobody's fault but ours.
     if isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError):
-        return Unavailable("The database did not answer in time, or the connection to it was lost.")
+        return Unavailable("The database is not there, or the connection to it was lost: the outcome is unknown.")
     return None
 
 

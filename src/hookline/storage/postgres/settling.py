@@ -26,11 +26,7 @@ FROM deliveries AS d
   JOIN lanes AS l ON l.subscription_id = d.subscription_id AND l.bucket = d.bucket
 WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND l.bucket = any($1) AND d.state = 'sending' AND {which}
 FOR NO KEY UPDATE OF d {others}"""
-_LOCK_FENCED: Final = _LOCK.format(
-    which="""(d.id, d.attempt) IN (SELECT * FROM unnest($2::bigint[], $3::integer[])) AND d.id = any($2)
-ORDER BY d.id""",
-    others="",
-)
+_LOCK_FENCED: Final = _LOCK.format(which="d.id = any($2::bigint[]) ORDER BY d.id", others="")
 _LOCK_LOST: Final = _LOCK.format(which="d.due_at <= $2 ORDER BY d.due_at LIMIT $3", others="SKIP LOCKED")
 
 _MOVE: Final = """
@@ -147,13 +143,11 @@ async def _lock(transaction: Transaction, fences: Sequence[Fence]) -> Mapping[in
     """Lock what is in flight under the given fences; by id."""
     if not fences:
         return {}
-    rows = await transaction.connection.fetch(
-        _LOCK_FENCED,
-        transaction.buckets,
-        [fence.delivery_id for fence in fences],
-        [fence.attempt for fence in fences],
-    )
-    return {row[0]: _Flying(*row) for row in rows}
+    attempts = {(fence.delivery_id, fence.attempt) for fence in fences}
+    ids = list({delivery_id for delivery_id, _ in attempts})
+    rows = await transaction.connection.fetch(_LOCK_FENCED, transaction.buckets, ids)
+    # Compared here, for there it is every fence with every row.
+    return {row[0]: _Flying(*row) for row in rows if (row[0], row[1]) in attempts}
 
 
 async def _refresh_lanes(transaction: Transaction, moved: Iterable[_Flying]) -> None:
