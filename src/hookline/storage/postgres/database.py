@@ -15,7 +15,7 @@ from msgspec import Struct
 from hookline.clock import Clock
 from hookline.errors import Unavailable
 from hookline.storage.postgres import buckets, moment
-from hookline.storage.postgres.connection import Patience, is_rivalry, make_pool, translated
+from hookline.storage.postgres.connection import Contended, Patience, Silent, is_rivalry, make_pool, translated
 
 Result = TypeVar("Result")
 
@@ -112,16 +112,33 @@ class Database:
 
     async def write_at_once(self, verb: Verb[Result], *, ids: int = 0) -> Result:
         """Run a verb that writes with a single statement, which needs no BEGIN and no COMMIT."""
+
+        async def run(connection: Any) -> Result:
+            instant = await moment.read(connection, self._clock, ids)
+            return await verb(Transaction(connection, instant.now, instant.wall, instant.ids))
+
+        return await self._against_rivals(run)
+
+    async def write_soon(self, act: Callable[[Any, Clock | None], Awaitable[Result]], seconds: float = 0) -> Result:
+        """Run what looks by itself and then writes with a single statement; raise `Silent` where it takes too long.
+
+        It may take `commit_seconds`, and so many more.
+        """
+        try:
+            async with asyncio.timeout(self._patience.commit_seconds + seconds):
+                return await self._against_rivals(lambda connection: act(connection, self._clock))
+        except TimeoutError as error:
+            raise Silent("The database did not confirm in time: the outcome is unknown.") from error
+
+    async def _against_rivals(self, write: Query[Result]) -> Result:
         for _ in range(RUNS_MAX):
             async with self._connection() as connection:
-                instant = await moment.read(connection, self._clock, ids)
-                transaction = Transaction(connection, instant.now, instant.wall, instant.ids)
                 try:
-                    return await _confirmed(connection, verb(transaction))
+                    return await _confirmed(connection, write(connection))
                 except asyncpg.PostgresError as error:
                     if not is_rivalry(error):
                         raise
-        raise Unavailable("Too many requests changed the same thing at once.")
+        raise Contended("Too many requests changed the same thing at once.")
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:

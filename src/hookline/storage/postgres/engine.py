@@ -6,6 +6,7 @@ What a verb does stands in the module of its subject; how one becomes a transact
 import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import count
+from typing import Final
 
 from hookline.clock import Clock
 from hookline.fairness import Flight
@@ -24,6 +25,7 @@ from hookline.storage.postgres import (
 from hookline.storage.postgres.claiming import ClaimRequest, claim_due
 from hookline.storage.postgres.connection import Patience
 from hookline.storage.postgres.database import Database
+from hookline.storage.postgres.grouping import Groups
 from hookline.storage.protocol import (
     AttemptPage,
     AttemptQuery,
@@ -46,6 +48,9 @@ from hookline.storage.protocol import (
     SubscriptionQuery,
 )
 
+BYTES_PER_SECOND_MIN: Final = 1_000_000
+"""What a server that is well takes of a large request, however busy it is."""
+
 
 class PostgresStorage:
     """Fulfils `storage.protocol.Storage`. Time is the database's, unless a test passes a clock.
@@ -56,6 +61,7 @@ class PostgresStorage:
     def __init__(self, dsn: str, *, clock: Clock | None = None, patience: Patience | None = None) -> None:
         self._dsn = dsn
         self._database = Database(dsn, clock, patience or Patience())
+        self._publishes = Groups[Publication, PublishResult](self._publish, publishing.bytes_of)
         self._turn = asyncio.Lock()
         """The engine's verbs of one node go one after the other: a claim sees the room that settlements asked for with
         it have made, and finds no lane locked by them."""
@@ -72,6 +78,7 @@ class PostgresStorage:
             raise
 
     async def close(self) -> None:
+        await self._publishes.close()
         await self._database.close()
 
     async def probe(self) -> None:
@@ -86,8 +93,12 @@ class PostgresStorage:
         return await self._database.read(lambda connection: subscriptions.routes(connection, company_ids))
 
     async def publish(self, publication: Publication) -> PublishResult:
-        return await self._database.write_at_once(
-            lambda transaction: publishing.publish(transaction, publication), ids=publishing.ids_needed(publication)
+        return await self._publishes.run(publication)
+
+    async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishResult]:
+        return await self._database.write_soon(
+            lambda connection, clock: publishing.publish(connection, clock, publications),
+            seconds=sum(map(publishing.bytes_of, publications)) / BYTES_PER_SECOND_MIN,
         )
 
     # the engine

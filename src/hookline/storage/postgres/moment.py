@@ -13,9 +13,11 @@ from hookline.storage.rows import first_id_of_day
 
 _CLOCK: Final = "SELECT floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
 _IDS: Final = "SELECT nextval('ids') FROM generate_series(1, $1)"
-_CLOCK_AND_IDS: Final = f"SELECT ({_CLOCK}), ARRAY({_IDS}), set_config('synchronous_commit', 'off', true)"
-"""A transaction of its own that need not wait for the disk: whoever uses the ids commits after it, and that commit
-makes both durable. Run inside another transaction it would cost that one its durability."""
+CLOCK_AND_IDS: Final = f"({_CLOCK}), ARRAY({_IDS}), set_config('synchronous_commit', 'off', true)"
+"""The first columns of a statement that reads, and with that draws $1 ids: a transaction of its own that need not wait
+for the disk, as whoever uses the ids commits after it, and that commit makes both durable. Run inside another
+transaction it would cost that one its durability."""
+_READ: Final = f"SELECT {CLOCK_AND_IDS}"
 
 
 class Moment(Struct, frozen=True):
@@ -33,7 +35,12 @@ async def read(connection: Any, clock: Clock | None, ids: int = 0) -> Moment:
     """Read the clock and draw so many ids, outside of any transaction and never inside one."""
     if clock is not None and not ids:
         return Moment(clock.schedule_ms(), clock.wall_ms())
-    now, numbers, _ = await connection.fetchrow(_CLOCK_AND_IDS, ids)
+    now, numbers, _ = await connection.fetchrow(_READ, ids)
+    return of(now, numbers, clock)
+
+
+def of(now: int, numbers: Sequence[int], clock: Clock | None) -> Moment:
+    """Make a moment of what `CLOCK_AND_IDS` read."""
     wall = now
     if clock is not None:
         now, wall = clock.schedule_ms(), clock.wall_ms()

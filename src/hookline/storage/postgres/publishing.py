@@ -1,22 +1,21 @@
-"""The verb `publish`: look up what the request refers to, judge it, store it with one statement.
+"""The verb `publish`: look up what a group of requests refers to, judge them in memory, store with one statement.
 
 The statement is the transaction. Its parts are independent inserts, none fed by another, so that they can lie on
-different nodes. What became known between look and statement is a unique violation: then the verb runs again.
+different nodes. What became known between look and statement is a unique violation: then the group runs again.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
-from msgspec import Struct
-
+from hookline.clock import Clock
 from hookline.model import BUILT_IN_COMPANY_ID
 from hookline.storage import records
-from hookline.storage.postgres import buckets
-from hookline.storage.postgres.database import Transaction
+from hookline.storage.postgres import buckets, moment
+from hookline.storage.postgres.moment import Moment
 from hookline.storage.protocol import (
     Accepted,
     IdConflict,
-    IdempotencyKey,
     KeyConflict,
     NewEvent,
     Publication,
@@ -25,17 +24,22 @@ from hookline.storage.protocol import (
     Stale,
 )
 
-_KEY: Final = """
-SELECT fingerprint, answer, expires_at <= $3 FROM idempotency_keys WHERE bucket = $2::smallint AND key = $1"""
-_FORGET_KEY: Final = """
-DELETE FROM idempotency_keys WHERE bucket = $2::smallint AND key = $1 AND expires_at <= $3"""
-_IDS: Final = """
-SELECT id, fingerprint, event_type, accepted_at, deliveries FROM event_keys
-WHERE bucket = any($1::smallint[]) AND id = any($2::text[])"""
-_REVISIONS: Final = f"""
-SELECT i.catalogue_revision, c.id, c.revision
-FROM installation AS i LEFT JOIN companies AS c
-  ON c.id = any($1::bigint[]) AND c.deleted_at IS NULL AND c.id <> {BUILT_IN_COMPANY_ID}"""
+ROW_BYTES: Final = 200
+"""About what a row takes in the statement that stores it, an event's data aside."""
+
+_LOOK: Final = f"""
+SELECT {moment.CLOCK_AND_IDS},
+  (SELECT catalogue_revision FROM installation),
+  ARRAY(SELECT ROW(id, revision) FROM companies
+    WHERE id = any($2::integer[]) AND deleted_at IS NULL AND id <> {BUILT_IN_COMPANY_ID}),
+  ARRAY(SELECT ROW(key, fingerprint, answer, expires_at) FROM idempotency_keys
+    WHERE bucket = any($3::smallint[]) AND key = any($4::text[])),
+  ARRAY(SELECT ROW(id, fingerprint, event_type, accepted_at, deliveries) FROM event_keys
+    WHERE bucket = any($5::smallint[]) AND id = any($6::text[]))"""
+"""Read without a lock: a change that commits after this look is one that the group came before."""
+
+_FORGET_KEYS: Final = """
+DELETE FROM idempotency_keys WHERE bucket = any($1::smallint[]) AND key = any($2::text[]) AND expires_at <= $3"""
 
 _STORE: Final = """
 WITH woken AS (
@@ -73,104 +77,140 @@ INSERT INTO idempotency_keys (key, fingerprint, answer, expires_at, bucket)
 SELECT * FROM unnest($36::text[], $37::bytea[], $38::text[], $39::bigint[], $40::smallint[])"""
 
 
-def ids_needed(publication: Publication) -> int:
-    """Return how many ids a publication takes at most: one an event, one a delivery."""
-    return sum(1 + len(event.deliveries) for event in publication.events)
+def bytes_of(publication: Publication) -> int:
+    """Return about how many bytes storing a request takes."""
+    return sum([len(event.data) + ROW_BYTES * (3 + len(event.deliveries)) for event in publication.events])
 
 
-async def publish(transaction: Transaction, publication: Publication) -> PublishResult:
+async def publish(connection: Any, clock: Clock | None, publications: Sequence[Publication]) -> Sequence[PublishResult]:
     """Store what is new; answer a known key or id as it was answered first. Writes with one statement."""
-    if publication.key and (answered := await _answered(transaction, publication.key)):
-        return answered
-    known = await _known_ids(transaction, publication.events)
-    for index, event in enumerate(publication.events):
-        if event.id in known and known[event.id].fingerprint != event.fingerprint:
-            return IdConflict(index=index)
-    new = [event for event in publication.events if event.id not in known]
-    if stale := await _stale(transaction, publication, new):
-        return stale
-    rows = _Rows(transaction, publication.catalogue_revision)
-    answer = tuple(
-        [known[event.id].answer if event.id in known else rows.accept(event) for event in publication.events]
-    )
-    rows.keep_answer(publication, answer)
-    await rows.write()
-    return Published(events=answer)
+    seen = await _look(connection, clock, publications)
+    if seen.outlived:
+        by_bucket = [buckets.of_text(key) for key in seen.outlived]
+        await connection.execute(_FORGET_KEYS, by_bucket, seen.outlived, seen.moment.wall)
+    group = _Group(seen)
+    results = [group.take(publication) for publication in publications]
+    await group.write(connection)
+    return results
 
 
-async def _answered(transaction: Transaction, key: IdempotencyKey) -> PublishResult | None:
-    """Return the first answer to a key, if there is one that still lives."""
-    bucket = buckets.of_text(key.key)
-    row = await transaction.connection.fetchrow(_KEY, key.key, bucket, transaction.wall)
-    if row is None:
-        return None
-    fingerprint, answer, is_over = row
-    if is_over:
-        await transaction.connection.execute(_FORGET_KEY, key.key, bucket, transaction.wall)
-        return None
-    return Published(events=records.answer(answer)) if fingerprint == key.fingerprint else KeyConflict()
+class _Seen(NamedTuple):
+    """What the database holds of all that a group refers to, and when it was read."""
+
+    moment: Moment
+    catalogue_revision: int
+    revisions: Mapping[int, int]
+    answers: dict[str, tuple[bytes, tuple[Accepted, ...]]]
+    """By key: the fingerprint and the first answer."""
+    events: dict[str, tuple[bytes | None, Accepted]]
+    """By id, likewise; without a fingerprint where the id is ours: no publisher's event equals it."""
+    outlived: Sequence[str]
+    """Keys whose span is over."""
 
 
-class _KnownEvent(Struct, frozen=True):
-    fingerprint: bytes | None
-    """None where the id is ours: no publisher's event equals it."""
-    answer: Accepted
-
-
-async def _known_ids(transaction: Transaction, events: Sequence[NewEvent]) -> Mapping[str, _KnownEvent]:
-    """Read what is stored under ids that publishers chose."""
+async def _look(connection: Any, clock: Clock | None, publications: Sequence[Publication]) -> _Seen:
+    events = list(chain.from_iterable([publication.events for publication in publications]))
+    keys = [publication.key.key for publication in publications if publication.key]
     ids = [event.id for event in events if event.fingerprint]
-    if not ids:
-        return {}
-    rows = await transaction.connection.fetch(_IDS, [buckets.of_text(event_id) for event_id in ids], ids)
-    return {
-        event_id: _KnownEvent(
-            fingerprint, Accepted(id=event_id, event_type=event_type, accepted_at=accepted_at, deliveries=deliveries)
-        )
-        for event_id, fingerprint, event_type, accepted_at, deliveries in rows
-    }
+    now, numbers, _, catalogue_revision, companies, answers, known = await connection.fetchrow(
+        _LOOK,
+        sum([1 + len(event.deliveries) for event in events]),
+        list({recipient.company_id for event in events for recipient in event.recipients}),
+        [buckets.of_text(key) for key in keys],
+        keys,
+        [buckets.of_text(event_id) for event_id in ids],
+        ids,
+    )
+    read_at = moment.of(now, numbers, clock)
+    return _Seen(
+        read_at,
+        catalogue_revision,
+        dict(map(tuple, companies)),
+        {key: (mark, records.answer(answer)) for key, mark, answer, ends_at in answers if ends_at > read_at.wall},
+        {
+            event_id: (
+                mark,
+                Accepted(id=event_id, event_type=event_type, accepted_at=accepted_at, deliveries=deliveries),
+            )
+            for event_id, mark, event_type, accepted_at, deliveries in known
+        },
+        [key for key, _, _, ends_at in answers if ends_at <= read_at.wall],
+    )
 
 
-async def _stale(transaction: Transaction, publication: Publication, new: Sequence[NewEvent]) -> Stale | None:
-    """Compare the revisions that new events were matched under; a known event was matched long ago.
+class _Group:
+    """The rows that a group of requests comes to; a request sees what those before it store."""
 
-    Read without a lock: a change that commits after this look is one that the publication came before.
-    """
-    if not new:
-        return None
-    recipients = [recipient for event in new for recipient in event.recipients]
-    rows = await transaction.connection.fetch(_REVISIONS, list({recipient.company_id for recipient in recipients}))
-    revisions = {company_id: revision for _, company_id, revision in rows}
-    catalogue = publication.catalogue_revision != rows[0][0]
-    company_ids = {
-        recipient.company_id
-        for recipient in recipients
-        if revisions.get(recipient.company_id) != recipient.company_revision
-    }
-    return Stale(catalogue=catalogue, company_ids=tuple(sorted(company_ids))) if catalogue or company_ids else None
-
-
-class _Rows:
-    """The rows that a publication comes to."""
-
-    def __init__(self, transaction: Transaction, catalogue_revision: int) -> None:
-        self._transaction = transaction
-        self._catalogue_revision = catalogue_revision
-        self._ids = iter(transaction.ids)
+    def __init__(self, seen: _Seen) -> None:
+        self._seen = seen
+        self._ids = iter(seen.moment.ids)
         self._deliveries: list[tuple[Any, ...]] = []
         self._recipients: list[tuple[Any, ...]] = []
         self._events: list[tuple[Any, ...]] = []
         self._event_keys: list[tuple[Any, ...]] = []
         self._keys: list[tuple[Any, ...]] = []
 
-    def accept(self, event: NewEvent) -> Accepted:
-        """Add the rows of one event."""
-        key, wall, count = next(self._ids), self._transaction.wall, len(event.deliveries)
+    def take(self, publication: Publication) -> PublishResult:
+        """Judge one request; where it is accepted, its rows are added."""
+        if (key := publication.key) and (answered := self._seen.answers.get(key.key)):
+            return Published(events=answered[1]) if answered[0] == key.fingerprint else KeyConflict()
+        for index, event in enumerate(publication.events):
+            known = self._seen.events.get(event.id)
+            if known and known[0] != event.fingerprint:
+                return IdConflict(index=index)
+        if stale := self._stale(publication):
+            return stale
+        answer = tuple([self._accept(event) for event in publication.events])
+        if key:
+            self._seen.answers[key.key] = (key.fingerprint, answer)
+            expires_at = self._seen.moment.wall + key.lives_ms
+            self._keys.append((key.key, key.fingerprint, records.encode(answer), expires_at, buckets.of_text(key.key)))
+        return Published(events=answer)
+
+    async def write(self, connection: Any) -> None:
+        """Store all rows with one statement."""
+        if not (self._events or self._keys):
+            return
+        # Groups that share ids or keys must take them in one order, or each could wait for the other.
+        self._event_keys.sort(key=_first)
+        self._keys.sort(key=_first)
+        await connection.execute(
+            _STORE,
+            self._seen.moment.now,
+            self._seen.moment.wall,
+            buckets.EVERY,
+            list({row[2] for row in self._deliveries}),
+            *_columns(self._deliveries, 10),
+            *_columns(self._recipients, 7),
+            self._seen.catalogue_revision,
+            *_columns(self._events, 6),
+            *_columns(self._event_keys, 7),
+            *_columns(self._keys, 5),
+        )
+
+    def _stale(self, publication: Publication) -> Stale | None:
+        """Compare the revisions that new events were matched under; a known event was matched long ago."""
+        new = [event for event in publication.events if event.id not in self._seen.events]
+        if not new:
+            return None
+        catalogue = publication.catalogue_revision != self._seen.catalogue_revision
+        company_ids = {
+            recipient.company_id
+            for event in new
+            for recipient in event.recipients
+            if self._seen.revisions.get(recipient.company_id) != recipient.company_revision
+        }
+        return Stale(catalogue=catalogue, company_ids=tuple(sorted(company_ids))) if catalogue or company_ids else None
+
+    def _accept(self, event: NewEvent) -> Accepted:
+        if known := self._seen.events.get(event.id):
+            return known[1]
+        key, wall, count = next(self._ids), self._seen.moment.wall, len(event.deliveries)
+        id_bucket = buckets.of_text(event.id)
         # A body lies with its first recipient: read there, in most installations, by its only one.
-        home = buckets.of_company(event.recipients[0].company_id) if event.recipients else buckets.of_text(event.id)
+        home = buckets.of_company(event.recipients[0].company_id) if event.recipients else id_bucket
         occurred_at = wall if event.occurred_at is None else event.occurred_at
         self._events.append((key, event.id, event.event_type, event.data, occurred_at, home))
-        id_bucket = buckets.of_text(event.id)
         self._event_keys.append((event.id, event.fingerprint, event.event_type, key, count, home, id_bucket))
         for recipient in event.recipients:
             self._recipients.append(
@@ -199,34 +239,14 @@ class _Rows:
                     buckets.of_company(delivery.company_id),
                 )
             )
-        return Accepted(id=event.id, event_type=event.event_type, accepted_at=wall, deliveries=count)
+        accepted = Accepted(id=event.id, event_type=event.event_type, accepted_at=wall, deliveries=count)
+        if event.fingerprint:
+            self._seen.events[event.id] = (event.fingerprint, accepted)
+        return accepted
 
-    def keep_answer(self, publication: Publication, answer: tuple[Accepted, ...]) -> None:
-        """Add the row that lets a repetition be answered alike."""
-        if key := publication.key:
-            expires_at = self._transaction.wall + key.lives_ms
-            bucket = buckets.of_text(key.key)
-            self._keys.append((key.key, key.fingerprint, records.encode(answer), expires_at, bucket))
 
-    async def write(self) -> None:
-        """Store all rows with one statement."""
-        if not (self._events or self._keys):
-            return
-        # Two batches that share ids must take them in one order, or each could wait for the other.
-        self._event_keys.sort(key=lambda row: row[0])
-        await self._transaction.connection.execute(
-            _STORE,
-            self._transaction.now,
-            self._transaction.wall,
-            self._transaction.buckets,
-            list({row[2] for row in self._deliveries}),
-            *_columns(self._deliveries, 10),
-            *_columns(self._recipients, 7),
-            self._catalogue_revision,
-            *_columns(self._events, 6),
-            *_columns(self._event_keys, 7),
-            *_columns(self._keys, 5),
-        )
+def _first(row: tuple[Any, ...]) -> Any:
+    return row[0]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Sequence[Sequence[Any]]:
