@@ -148,7 +148,8 @@ class Bench:
             flight=flight, rows_max=rows_max, body_bytes_max=32 * 1024 * 1024, lease_ms=3_600_000, known=self._known
         )
         for subscription_id, subscription in claim.subscriptions.items():
-            self._known[subscription_id] = subscription.revision
+            if isinstance(subscription, Subscription):
+                self._known[subscription_id] = subscription.revision
         for each in claim.deliveries:
             self._in_flight[each.subscription_id] = self._in_flight.get(each.subscription_id, 0) + 1
         return claim

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from hookline.lifecycle import FINAL, LOSS_WAITS_MS, MOVES, STORED, Move
+from hookline.lifecycle import FINAL, LOSS_WAITS_MS, MOVES, STORED, SUSPECT_LOSSES, Move, Reason
 
 PAGE = Path(__file__).with_suffix(".md")
 
@@ -14,7 +14,7 @@ MEANINGS = {
     Move.RETRY: "the attempt failed, and a retry is left",
     Move.GIVE_UP: "the attempt failed, and no retry is left",
     Move.LOSE: "the lease passed without a report; uses no retry",
-    Move.PARK: "one attempt too many was lost in a row",
+    Move.PARK: "one attempt too many was lost in a row, or what is stored of it cannot be read",
     Move.CANCEL: "its subscription was deleted, or its data erased",
     Move.EXPIRE: "it was held for longer than events are kept",
     Move.REDELIVER: "somebody asked for it again; a new round of retries",
@@ -48,6 +48,13 @@ stateDiagram-v2
 *Held* is shown while a pending delivery waits for its inactive subscription; it is derived and never stored.
 
 Waits after attempts lost in a row: {waits}; after the next one the delivery is parked.
+From {SUSPECT_LOSSES} losses in a row on, a node attempts such deliveries one by one: what brings the process down
+each time then falls alone, and those that were in flight beside it are delivered.
+
+A delivery that cannot be read (a damaged row, an event without data) is parked at once, reason `{Reason.UNREADABLE}`,
+and never sent: no wait mends it. One whose *subscription* cannot be read, or whose secrets no key of
+`HOOKLINE_SECRET_KEY` opens, is whole itself: it stays pending, uses no attempt, and goes out once the key or the row
+is back. The log says which, once a minute.
 """
 
 

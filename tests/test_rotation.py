@@ -60,6 +60,7 @@ class Attempts:
 
     def at(self, now: int) -> dict[str, str]:
         delivery = Claimed(
+            losses=0,
             id=1,
             attempt=1,
             failures=0,

@@ -45,6 +45,7 @@ def telemetry() -> Telemetry:
 
 def _delivery(*, attempt: int = 1, accepted_at: int = AT) -> Claimed:
     return Claimed(
+        losses=0,
         id=5,
         attempt=attempt,
         failures=0,
@@ -163,12 +164,13 @@ def test_what_went_wrong_with_attempts_is_counted(telemetry: Telemetry) -> None:
 
 
 def test_the_backlog_is_the_last_one_measured(telemetry: Telemetry) -> None:
-    telemetry.backlog(Backlog(open=9, oldest_due_ms=8_000), in_flight=7)
-    telemetry.backlog(Backlog(open=5, oldest_due_ms=1_500), in_flight=2)
+    telemetry.backlog(Backlog(open=9, oldest_due_ms=8_000), in_flight=7, unserved=1)
+    telemetry.backlog(Backlog(open=5, oldest_due_ms=1_500), in_flight=2, unserved=3)
     read = _read(telemetry)
     assert read["hookline_deliveries_open"] == 5
     assert read["hookline_oldest_due_seconds"] == 1.5
     assert read["hookline_attempts_in_flight"] == 2
+    assert read["hookline_subscriptions_unserved"] == 3
 
 
 def test_commits_are_measured_by_the_size_of_their_group(telemetry: Telemetry) -> None:

@@ -14,7 +14,7 @@ from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.model import Answered, ErrorClass, Failed, Outcome, Subscription, Timings
 from hookline.sealing import Keyring
 from hookline.signing import Signer
-from hookline.storage.protocol import AttemptRecord, Claimed, Fence, Settlement
+from hookline.storage.protocol import AttemptRecord, Claimed, Fence, Settlement, Unreadable
 
 TARGETS_MAX: Final = 10_000
 """Kept ready: about 3 KB each. Past it all are forgotten and made again as needed."""
@@ -51,7 +51,10 @@ class Target:
         self._media_type = rendering.media_type(subscription.payload_version, policies.content_type)
 
     def call(self, delivery: Claimed, wall_ms: int) -> Call | Failed:
-        """Return the request of this attempt; `Failed` where the URL may not be called under today's rules."""
+        """Return the request of this attempt; `Failed` where the URL may not be called under today's rules.
+
+        Raises `rendering.NotJson` where the event's data is damaged.
+        """
         if self._url is None:
             return Failed(error=ErrorClass.BLOCKED, detail=BLOCKED, duration_ms=0, timings=Timings())
         body = rendering.body(
@@ -140,6 +143,10 @@ def fence_of(delivery: Claimed) -> Fence:
     )
 
 
+class Unserved(Exception):
+    """This node can make no attempt for a subscription: its row is damaged, or no key at hand opens its secrets."""
+
+
 class Targets:
     """The targets at hand, by subscription."""
 
@@ -150,7 +157,7 @@ class Targets:
         self._rules = rules
         self._retry_delays_seconds = retry_delays_seconds
         self._timeout_seconds_max = timeout_seconds_max
-        self._subscriptions: dict[int, Subscription] = {}
+        self._subscriptions: dict[int, Subscription | Unreadable] = {}
         self._targets: dict[int, Target] = {}
         self._known: dict[int, int] = {}
 
@@ -163,26 +170,44 @@ class Targets:
             self._known.clear()
         return self._known
 
-    def learn(self, subscriptions: Mapping[int, Subscription]) -> None:
+    def learn(self, subscriptions: Mapping[int, Subscription | Unreadable]) -> None:
         """Take what a claim brought; a later revision replaces an earlier one."""
         for subscription_id, subscription in subscriptions.items():
+            self._forget(subscription_id)
             self._subscriptions[subscription_id] = subscription
-            self._known[subscription_id] = subscription.revision
-            self._targets.pop(subscription_id, None)
+            if isinstance(subscription, Subscription):
+                self._known[subscription_id] = subscription.revision
 
     def of(self, delivery: Claimed) -> Target:
-        """Return the delivery's target, made on first use; raise where a secret cannot be opened."""
+        """Return the delivery's target, made on first use; raise `Unserved` where none can be made.
+
+        Then the subscription is forgotten, so that the next claim reads again what may have been mended.
+        """
         target = self._targets.get(delivery.subscription_id)
         if target is None:
-            target = Target(
-                self._subscriptions[delivery.subscription_id],
-                keyring=self._keyring,
-                rules=self._rules,
-                retry_delays_seconds=self._retry_delays_seconds,
-                timeout_seconds_max=self._timeout_seconds_max,
-            )
+            try:
+                target = self._made(self._subscriptions[delivery.subscription_id])
+            except Exception as error:
+                self._forget(delivery.subscription_id)
+                raise Unserved(str(error) or type(error).__name__) from error
             self._targets[delivery.subscription_id] = target
         return target
+
+    def _made(self, subscription: Subscription | Unreadable) -> Target:
+        if isinstance(subscription, Unreadable):
+            raise Unserved(f"its row is damaged: {subscription.problem}")
+        return Target(
+            subscription,
+            keyring=self._keyring,
+            rules=self._rules,
+            retry_delays_seconds=self._retry_delays_seconds,
+            timeout_seconds_max=self._timeout_seconds_max,
+        )
+
+    def _forget(self, subscription_id: int) -> None:
+        self._subscriptions.pop(subscription_id, None)
+        self._known.pop(subscription_id, None)
+        self._targets.pop(subscription_id, None)
 
 
 def _parsed(url: str, rules: UrlRules) -> CallbackUrl | None:

@@ -8,7 +8,7 @@ send how much (`fairness`) or which address may be called (`egress`).
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from random import Random
 from typing import Final, Protocol, TypeVar
 
@@ -16,11 +16,12 @@ from msgspec import Struct
 
 from hookline import lifecycle
 from hookline.clock import Clock
-from hookline.dispatch import Target, Targets, fence_of
+from hookline.dispatch import Target, Targets, Unserved, fence_of
 from hookline.egress.sender import Call
 from hookline.errors import Unavailable
 from hookline.fairness import Flight
 from hookline.model import Outcome
+from hookline.rendering import NotJson
 from hookline.storage.protocol import Claim, Claimed, Fence, Settlement, Storage
 from hookline.telemetry import Telemetry
 
@@ -39,6 +40,8 @@ UPKEEP_ROWS_MAX: Final = 500
 """Of one step of upkeep: short enough that no publish waits for it."""
 BACKOFF_SECONDS: Final = 0.2
 """Between turns while the database does not confirm."""
+UNSERVED_SECONDS: Final = 60.0
+"""Before a subscription that this node cannot serve is looked at again: its deliveries wait, and lose nothing by it."""
 
 
 class Sends(Protocol):
@@ -81,6 +84,9 @@ class Engine:
         self._in_flight = _InFlight()
         self._ended: list[Settlement] = []
         self._unsent: list[Fence] = []
+        self._unreadable: list[Fence] = []
+        self._unserved: dict[int, float] = {}
+        """Subscriptions that this node cannot serve, and when to look again."""
         self._is_behind = False
         """Whether the database left the last settlements unconfirmed."""
         self._wake = asyncio.Event()
@@ -106,7 +112,7 @@ class Engine:
             upkeep.cancel()
 
     def _is_done(self) -> bool:
-        return self._is_stopping and not (self._in_flight.total or self._ended or self._unsent)
+        return self._is_stopping and not (self._in_flight.total or self._ended or self._unsent or self._unreadable)
 
     async def _turn(self, tasks: asyncio.TaskGroup) -> float:
         """Settle and claim once; return how many seconds may pass before the next turn, unless something happens."""
@@ -119,6 +125,8 @@ class Engine:
             return BACKOFF_SECONDS
         self._targets.learn(claim.subscriptions)
         self._count_losses(claim)
+        for fence, damage in claim.unreadable:
+            self._give_up(fence, damage.problem)
         start_by = asked_at + lifecycle.START_WINDOW_MS / 1000
         for delivery in claim.deliveries:
             self._start(tasks, delivery, start_by)
@@ -146,7 +154,7 @@ class Engine:
             return None
         try:
             return await self._storage.claim_due(
-                flight=self._in_flight.seen_with(self._limits),
+                flight=self._in_flight.seen_with(self._limits, self._unserved_now()),
                 rows_max=ROWS_MAX,
                 body_bytes_max=BODY_BYTES_MAX,
                 lease_ms=self._limits.lease_ms,
@@ -168,8 +176,8 @@ class Engine:
     def _start(self, tasks: asyncio.TaskGroup, delivery: Claimed, start_by: float) -> None:
         try:
             target = self._targets.of(delivery)
-        except Exception:
-            log.exception("subscription %d cannot be read: its delivery is left alone", delivery.subscription_id)
+        except Unserved as error:
+            self._put_off(delivery, error)
             return
         self._in_flight.add(delivery)
         tasks.create_task(self._deliver(delivery, target, start_by))
@@ -185,14 +193,61 @@ class Engine:
             self._wake.set()
 
     async def _attempt(self, delivery: Claimed, target: Target, start_by: float) -> None:
-        call = target.call(delivery, self._clock.wall_ms())
+        try:
+            call = target.call(delivery, self._clock.wall_ms())
+        except NotJson as error:
+            self._give_up(fence_of(delivery), str(error))
+            return
         if self._clock.monotonic_seconds() > start_by:
+            log.warning(
+                "delivery %d goes back unsent: its claim took over %d ms", delivery.id, lifecycle.START_WINDOW_MS
+            )
             self._unsent.append(fence_of(delivery))
             return
         outcome = await self._sender.send(call) if isinstance(call, Call) else call
         fraction, wall_ms = self._random.random(), self._clock.wall_ms()
         self._ended.append(target.settlement(delivery, call, outcome, fraction=fraction, wall_ms=wall_ms))
         self._telemetry.attempt(delivery, outcome)
+
+    # what no attempt can be made of
+
+    def _give_up(self, fence: Fence, problem: str) -> None:
+        """Have a delivery parked that is damaged itself: no retry mends that, and nobody else can read it either."""
+        log.error(
+            "delivery %d of subscription %d cannot be read and is parked as dead, reason unreadable: %s."
+            " Check the database file or its disk; restore the row from a backup and redeliver, or publish it again",
+            fence.delivery_id,
+            fence.subscription_id,
+            problem,
+        )
+        self._unreadable.append(fence)
+        self._telemetry.unreadable(1)
+        self._wake.set()
+
+    def _put_off(self, delivery: Claimed, error: Unserved) -> None:
+        """Hand a delivery back whose subscription this node cannot serve, and claim no other of it for a while.
+
+        It does not die: a key that is missing here may be at hand on another node, or come back with a restart, and a
+        subscription can be mended. Whatever the cause, all that it has to deliver is whole.
+        """
+        if delivery.subscription_id not in self._unserved:
+            log.error(
+                "subscription %d cannot be served by this node, its deliveries wait: %s."
+                " If a key is missing, add it to HOOKLINE_SECRET_KEY and restart; if the row is damaged, restore it."
+                " Looking again in %d s",
+                delivery.subscription_id,
+                error,
+                UNSERVED_SECONDS,
+            )
+        self._unserved[delivery.subscription_id] = self._clock.monotonic_seconds() + UNSERVED_SECONDS
+        self._unsent.append(fence_of(delivery))
+        self._wake.set()
+
+    def _unserved_now(self) -> frozenset[int]:
+        if self._unserved:
+            now = self._clock.monotonic_seconds()
+            self._unserved = {key: until for key, until in self._unserved.items() if until > now}
+        return frozenset(self._unserved)
 
     # settling
 
@@ -204,7 +259,8 @@ class Engine:
         """
         try:
             await self._settle_ended()
-            await self._release_unsent()
+            await self._hand_in(self._unsent, self._storage.release)
+            await self._hand_in(self._unreadable, self._storage.park)
         except Unavailable as error:
             log.warning("%d settlements kept for another try: %s", len(self._ended), error)
             self._is_behind = True
@@ -235,18 +291,19 @@ class Engine:
             except Exception:
                 log.exception("delivery %d could not be settled: left to its lease", settlement.fence.delivery_id)
 
-    async def _release_unsent(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        if not unsent:
+    async def _hand_in(self, fences: list[Fence], verb: Callable[[Sequence[Fence]], Awaitable[None]]) -> None:
+        """Give up claims of which no attempt was made; what the database did not confirm stays in `fences`."""
+        if not fences:
             return
-        log.warning("%d deliveries go back unsent: their claim took over %d ms", len(unsent), lifecycle.START_WINDOW_MS)
+        handed = fences.copy()
+        fences.clear()
         try:
-            await self._storage.release(unsent)
+            await verb(handed)
         except Unavailable:
-            self._unsent[:0] = unsent
+            fences[:0] = handed
             raise
         except Exception:
-            log.exception("%d unsent deliveries could not be handed back: left to their leases", len(unsent))
+            log.exception("%d deliveries that were not sent are left to their leases", len(handed))
 
     def _count_fenced(self, settled: Sequence[bool]) -> None:
         fenced = len(settled) - sum(settled)
@@ -262,7 +319,9 @@ class Engine:
                 await self._storage.repair_lanes()
                 await self._storage.close_deleted(UPKEEP_ROWS_MAX)
                 await self._storage.forget_keys(UPKEEP_ROWS_MAX)
-                self._telemetry.backlog(await self._storage.backlog(), in_flight=self._in_flight.total)
+                self._telemetry.backlog(
+                    await self._storage.backlog(), in_flight=self._in_flight.total, unserved=len(self._unserved)
+                )
             except Unavailable as error:
                 log.warning("upkeep put off: %s", error)
             except Exception:
@@ -275,6 +334,7 @@ class _InFlight:
 
     def __init__(self) -> None:
         self.total = 0
+        self.suspects = 0
         self._by_subscription: dict[int, int] = {}
         self._by_company: dict[int, int] = {}
         self._by_host: dict[str, int] = {}
@@ -282,6 +342,7 @@ class _InFlight:
 
     def add(self, delivery: Claimed) -> None:
         self.total += 1
+        self.suspects += lifecycle.is_suspect(delivery.losses)
         _raise(self._by_subscription, delivery.subscription_id)
         _raise(self._by_company, delivery.company_id)
         _raise(self._by_host, delivery.host)
@@ -289,12 +350,13 @@ class _InFlight:
 
     def remove(self, delivery: Claimed) -> None:
         self.total -= 1
+        self.suspects -= lifecycle.is_suspect(delivery.losses)
         _lower(self._by_subscription, delivery.subscription_id)
         _lower(self._by_company, delivery.company_id)
         _lower(self._by_host, delivery.host)
         _lower(self._by_company_at_host, (delivery.company_id, delivery.host))
 
-    def seen_with(self, limits: Limits) -> Flight:
+    def seen_with(self, limits: Limits, unserved: Collection[int]) -> Flight:
         """Return a picture that another thread may read."""
         return Flight(
             capacity=limits.max_in_flight,
@@ -304,6 +366,8 @@ class _InFlight:
             by_company=self._by_company.copy(),
             by_host=self._by_host.copy(),
             by_company_at_host=self._by_company_at_host.copy(),
+            suspects=self.suspects,
+            unserved=unserved,
         )
 
 

@@ -5,7 +5,7 @@ subscription; its `slots` bound it over all nodes, the other caps belong to a no
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -35,6 +35,10 @@ class Flight(Struct, frozen=True, kw_only=True):
     by_company: Mapping[int, int]
     by_host: Mapping[str, int]
     by_company_at_host: Mapping[tuple[int, str], int]
+    suspects: int = 0
+    """Deliveries that may be what brings the process down (`lifecycle.is_suspect`): one at a time on a node."""
+    unserved: Collection[int] = ()
+    """Subscriptions that this node has found it cannot serve: they get nothing here, and another node may."""
 
 
 class Lane(Struct, frozen=True, kw_only=True):
@@ -70,9 +74,13 @@ def share(lanes: Sequence[Lane], flight: Flight, rows_max: int) -> dict[int, int
     return granted
 
 
-def is_any_short(lanes: Iterable[Lane], granted: Mapping[int, int]) -> bool:
+def is_any_short(lanes: Iterable[Lane], flight: Flight, granted: Mapping[int, int]) -> bool:
     """Tell whether a cap kept any lane from slots that it has free: what another left unused could go to it."""
-    return any(lane.in_flight + granted.get(lane.subscription_id, 0) < lane.slots for lane in lanes)
+    return any(
+        lane.in_flight + granted.get(lane.subscription_id, 0) < lane.slots
+        and lane.subscription_id not in flight.unserved
+        for lane in lanes
+    )
 
 
 def slots_after(slots: int, slots_max: int, in_flight: int, answers: int, timeouts: int) -> int:
@@ -96,7 +104,7 @@ def _queues(lanes: Iterable[Lane], flight: Flight) -> deque[deque[Lane]]:
     """Return the lanes with free slots, a queue for each company: first who has the least in flight on this node."""
     by_company: dict[int, deque[Lane]] = {}
     for lane in lanes:
-        if lane.in_flight < lane.slots:
+        if lane.in_flight < lane.slots and lane.subscription_id not in flight.unserved:
             by_company.setdefault(lane.company_id, deque()).append(lane)
     return deque(by_company[company] for company in sorted(by_company, key=lambda one: flight.by_company.get(one, 0)))
 

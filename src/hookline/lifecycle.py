@@ -79,6 +79,7 @@ class Reason(StrEnum):
 
     EXHAUSTED = "exhausted"
     CRASHED = "crashed"
+    UNREADABLE = "unreadable"
     EXPIRED = "expired"
     DELETED = "deleted"
     ERASED = "erased"
@@ -125,6 +126,19 @@ def verdict(outcome: Outcome, next_wait_ms: int | None) -> Verdict:
 LOSS_WAITS_MS: Final = (0, 0, 60_000, 300_000, 1_800_000)
 """Waits after the first five attempts lost in a row. A delivery that brings the process down must not do so in a tight
 loop, and five spaced losses are no accident; one innocent bystander of somebody else's crash loses no time."""
+
+
+SUSPECT_LOSSES: Final = 3
+"""From so many attempts lost in a row on, a node makes no attempt of a second such delivery beside the first.
+
+A delivery that brings the process down takes all with it that are in flight. Spacing alone would send the same company
+out together again, six times, and park them all as crashed. One by one, the guilty falls alone: it costs an innocent
+three attempts at most, and those beside it that were never lost one."""
+
+
+def is_suspect(losses: int) -> bool:
+    """Tell whether a delivery with so many attempts lost in a row may be what brings the process down."""
+    return losses >= SUSPECT_LOSSES
 
 
 def verdict_of_loss(losses: int) -> Retry | GiveUp:

@@ -92,7 +92,11 @@ def request_token(data: bytes) -> bytes | None:
 
     None where there is none or it is no string.
     """
-    value = _read_marked(data).request_token
+    return _token(_read_marked(data))
+
+
+def _token(marked: _Marked) -> bytes | None:
+    value = marked.request_token
     return bytes(value) if isinstance(value, Raw) and bytes(value).startswith(b'"') else None
 
 
@@ -102,7 +106,14 @@ def request_token(data: bytes) -> bytes | None:
 def body(
     shape: PayloadVersion, *, type_name: str, source: str | None, event_id: str, occurred_at: int, data: bytes
 ) -> bytes:
-    """Return the body of a delivery: the same arguments give the same bytes. `data` is a compact JSON object."""
+    """Return the body of a delivery: the same arguments give the same bytes.
+
+    `data` is a compact JSON object; raises `NotJson` where it is not, for then it is not what was stored.
+    """
+    try:
+        marked = _read_marked(data)
+    except msgspec.DecodeError as error:
+        raise NotJson(f"the data is damaged: {error}") from error
     match shape:
         case PayloadVersion.V1:
             members = data[1:-1]
@@ -124,7 +135,7 @@ def body(
                     b',"time":',
                     _instant(occurred_at),
                     b',"datacontenttype":"application/json"',
-                    _subject(data),
+                    _subject(marked),
                     b',"data":',
                     data,
                     b"}",
@@ -148,7 +159,7 @@ def _instant(instant_ms: int) -> bytes:
     return b'"%b"' % rfc3339(instant_ms).encode()
 
 
-def _subject(data: bytes) -> bytes:
+def _subject(marked: _Marked) -> bytes:
     """Return the CloudEvents member `subject`; the specification (1.0, section 3.1) forbids an empty one."""
-    token = request_token(data)
+    token = _token(marked)
     return b',"subject":' + token if token and token != b'""' else b""

@@ -93,7 +93,9 @@ class Telemetry:
             "hookline_attempts_lost_total", "Attempts whose lease passed without a report.", registry=registry
         )
         self._parked = Counter(
-            "hookline_deliveries_parked_total", "Deliveries ended for attempts lost in a row.", registry=registry
+            "hookline_deliveries_parked_total",
+            "Deliveries ended for attempts lost in a row, or for being unreadable.",
+            registry=registry,
         )
         self._open = Gauge(
             "hookline_deliveries_open", "Deliveries that wait or are sent, exact up to 100,000.", registry=registry
@@ -102,6 +104,11 @@ class Telemetry:
             "hookline_oldest_due_seconds", "For how long the longest due delivery has waited.", registry=registry
         )
         self._in_flight = Gauge("hookline_attempts_in_flight", "Attempts of this node in flight.", registry=registry)
+        self._unserved = Gauge(
+            "hookline_subscriptions_unserved",
+            "Subscriptions whose deliveries wait because this node cannot read what is stored of them.",
+            registry=registry,
+        )
         self._group_size = Histogram(
             "hookline_commit_group_size", "Requests that shared a commit.", buckets=_GROUP_SIZES, registry=registry
         )
@@ -180,11 +187,16 @@ class Telemetry:
         self._lost.inc(lost)
         self._parked.inc(parked)
 
-    def backlog(self, backlog: Backlog, *, in_flight: int) -> None:
-        """Note what waits, in the database and on this node."""
+    def unreadable(self, deliveries: int) -> None:
+        """Note deliveries that ended because no attempt could be made of what is stored of them."""
+        self._parked.inc(deliveries)
+
+    def backlog(self, backlog: Backlog, *, in_flight: int, unserved: int) -> None:
+        """Note what waits, in the database and on this node, and the subscriptions that this node cannot serve."""
         self._open.set(backlog.open)
         self._oldest_due.set(backlog.oldest_due_ms / 1000)
         self._in_flight.set(in_flight)
+        self._unserved.set(unserved)
 
     # the database
 

@@ -1,6 +1,7 @@
 """The only file that constructs objects: settings in, a running process or an open database out."""
 
 import asyncio
+import logging
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -30,8 +31,11 @@ from hookline.publishing import Publisher
 from hookline.sealing import Keyring, Unsealable
 from hookline.storage.migrate import migrations
 from hookline.storage.protocol import Storage, SubscriptionQuery
+from hookline.storage.rows import DAMAGE
 from hookline.telemetry import Telemetry
 from hookline.tokens import new_token
+
+log = logging.getLogger("hookline.wiring")
 
 
 class Started(Struct, frozen=True, kw_only=True):
@@ -170,8 +174,8 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
 
 async def _check_key(storage: Storage, keyring: Keyring) -> None:
     """Refuse to start with a key that is another database's: no delivery could be signed, and in time all would die."""
-    found = await storage.subscriptions(SubscriptionQuery(company_id=None, versions=tuple(PayloadVersion), limit=1))
     try:
+        found = await storage.subscriptions(SubscriptionQuery(company_id=None, versions=tuple(PayloadVersion), limit=1))
         for subscription in found.items:
             credentials.open_secrets(subscription, keyring)
     except Unsealable as error:
@@ -179,6 +183,8 @@ async def _check_key(storage: Storage, keyring: Keyring) -> None:
             "HOOKLINE_SECRET_KEY does not open the secrets in this database. "
             "Start with the key that sealed them; a new one goes before it, with a comma between."
         ) from error
+    except DAMAGE:
+        log.exception("the first subscription cannot be read: whether the key fits this database was not checked")
 
 
 def _engine(

@@ -132,13 +132,13 @@ class World:
         self.storage = self._storage()
         await self.storage.open()
 
-    def engine(self, storage: Storage | None = None, **limits: int) -> Engine:
+    def engine(self, storage: Storage | None = None, keyring: Keyring = KEYRING, **limits: int) -> Engine:
         """Make an engine as wiring does."""
         return Engine(
             storage=storage or self.storage,
             sender=self.receivers,
             targets=Targets(
-                keyring=KEYRING,
+                keyring=keyring,
                 rules=UrlRules(),
                 retry_delays_seconds=(10, 60, 300),
                 timeout_seconds_max=30,

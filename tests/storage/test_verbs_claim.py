@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -31,9 +32,9 @@ from storage_samples import (
     states_of,
 )
 
-from hookline.lifecycle import LOSS_WAITS_MS, GiveUp, Reason, Retry
+from hookline.lifecycle import LOSS_WAITS_MS, SUSPECT_LOSSES, GiveUp, Reason, Retry, is_suspect
 from hookline.model import DeliveryState, ErrorClass
-from hookline.storage.protocol import Storage
+from hookline.storage.protocol import Claimed, Storage
 
 pytestmark = pytest.mark.anyio
 
@@ -361,6 +362,34 @@ async def test_fresh_claims_are_those_not_settled_within_the_window(storage: Sto
 
 
 # --- lost attempts ---------------------------------------------------------------------------------------------------
+
+
+async def test_of_deliveries_that_were_lost_three_times_in_a_row_one_is_claimed_at_a_time(
+    storage: Storage, clock: HandClock
+) -> None:
+    await populate(storage, {101: [1001, 1002, 1003]})
+    await publish(storage, {101: [1001, 1002, 1003]})
+    suspects: Sequence[Claimed] = ()
+    for _ in range(SUSPECT_LOSSES):
+        suspects = (await claim(storage)).deliveries
+        assert len(suspects) == 3
+        clock.now += LEASE_MS
+    assert (await claim(storage)).lost == 3
+    clock.now += LOSS_WAITS_MS[SUSPECT_LOSSES - 1]
+    whole = await published(storage, {101: [1001, 1002, 1003]})
+    found = await claim(storage, rows_max=4)
+    (suspect,) = [one for one in found.deliveries if is_suspect(one.losses)]
+    assert suspect.losses == SUSPECT_LOSSES
+    flying = list(found.deliveries)
+    while found.more:
+        found = await claim(storage, rows_max=4, flight=a_flight(suspects=1))
+        flying += found.deliveries
+    assert [one.event_id for one in flying if one is not suspect] == [whole] * 3
+    nothing = await claim(storage, rows_max=1, flight=a_flight(suspects=1))
+    assert (nothing.deliveries, nothing.more) == ((), False), "no claim is repeated at once for what must wait"
+    assert await settle(storage, suspect)
+    (another,) = (await claim(storage)).deliveries
+    assert another.id in {one.id for one in suspects} - {suspect.id}
 
 
 async def test_lost_attempts_are_logged_and_spaced_and_the_sixth_parks(storage: Storage, clock: HandClock) -> None:

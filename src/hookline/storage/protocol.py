@@ -138,6 +138,8 @@ class Claimed(Struct, frozen=True, kw_only=True):
     attempt: int
     """The number of the attempt to make, and the fence of its settlement."""
     failures: int
+    losses: int
+    """Attempts lost in a row before this one."""
     subscription_id: int
     subscription_revision: int
     company_id: int
@@ -152,12 +154,20 @@ class Claimed(Struct, frozen=True, kw_only=True):
     data: bytes
 
 
+class Unreadable(Struct, frozen=True):
+    """A row that is not as it was written: what is wrong with it, never what it holds."""
+
+    problem: str
+
+
 class Claim(Struct, frozen=True, kw_only=True):
     """What a claim brought."""
 
     deliveries: tuple[Claimed, ...]
-    subscriptions: Mapping[int, Subscription]
+    subscriptions: Mapping[int, Subscription | Unreadable]
     """By id: those of the deliveries whose revision the caller did not name as known."""
+    unreadable: "tuple[tuple[Fence, Unreadable], ...]"
+    """Claimed like `deliveries`, but no attempt can be made of them: the caller parks them."""
     lost: int
     """Attempts whose lease had passed, logged as lost by this claim."""
     parked: int
@@ -418,8 +428,10 @@ class Storage(Protocol):
         """Take due deliveries as `fairness.share` grants: `sending`, attempt + 1, leased.
 
         First, leases that have passed are logged as lost and judged by `lifecycle.verdict_of_loss`. Deliveries of
-        inactive or deleted subscriptions, and of lanes on hold, stay. Oldest due first within a lane. `known` holds
-        the revisions of subscriptions that the caller has at hand.
+        inactive or deleted subscriptions, and of lanes on hold, stay, as do suspects (`lifecycle.is_suspect`) but for
+        one where the node has none in flight. Oldest due first within a lane. `known` holds
+        the revisions of subscriptions that the caller has at hand. A row that cannot be read is told apart and
+        keeps no other from being claimed.
         """
         ...
 
@@ -443,6 +455,10 @@ class Storage(Protocol):
         None: the subscription has no such delivery, or is deleted. Repeating it finds the delivery open and changes
         nothing.
         """
+        ...
+
+    async def park(self, fences: Sequence[Fence]) -> None:
+        """End claimed deliveries that cannot be read: dead, reason `unreadable`, no log row, as nothing was sent."""
         ...
 
     async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:

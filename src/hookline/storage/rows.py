@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final, Protocol, TypeVar
 
+import msgspec
+
 from hookline.model import (
     AuthType,
     Company,
@@ -20,7 +22,7 @@ from hookline.model import (
     Token,
 )
 from hookline.storage import records
-from hookline.storage.protocol import AttemptRow, DeliveryView, Page, Routes
+from hookline.storage.protocol import AttemptRow, DeliveryView, Page, Routes, Unreadable
 
 Row = Sequence[Any]
 
@@ -42,6 +44,8 @@ SUBSCRIPTION_COLUMNS: Final = (
     "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
     " headers_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
 )
+DAMAGE: Final = (msgspec.MsgspecError, LookupError, TypeError, ValueError)
+"""What reading raises where a row is not as it was written."""
 EVENT_KEY: Final = 13
 """The column of a delivery's row, behind those that `read_delivery` reads, that names its event."""
 
@@ -96,6 +100,14 @@ def read_subscription(row: Row) -> Subscription:
         created_at=row[14],
         updated_at=row[15],
     )
+
+
+def try_subscription(row: Row) -> Subscription | Unreadable:
+    """Read `SUBSCRIPTION_COLUMNS` of a row that may be damaged."""
+    try:
+        return read_subscription(row)
+    except DAMAGE as error:
+        return Unreadable(f"{type(error).__name__}: {error}")
 
 
 def read_routes(rows: Iterable[Row]) -> dict[int, Routes]:

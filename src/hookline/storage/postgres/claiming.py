@@ -10,20 +10,24 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from hookline import fairness
+from hookline import fairness, lifecycle
 from hookline.fairness import Flight, Lane
 from hookline.model import PayloadVersion
 from hookline.storage.postgres import lanes, subscriptions
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.lanes import LockedLane
 from hookline.storage.postgres.settling import LOSSES_MAX, Losses, log_losses
-from hookline.storage.protocol import Claim, Claimed
+from hookline.storage.protocol import Claim, Claimed, Fence, Unreadable
+from hookline.storage.rows import DAMAGE
 
 LANES_MAX: Final = 256
 """Lanes that one claim looks at: more than it can usually grant, few enough to count what each has in flight."""
 
 SKIPPED_AGAIN_MS: Final = 5
 """A due lane that another transaction holds is looked at again so soon: it is held for about one commit."""
+
+LOSSES_END: Final = (1 << 31) - 1
+"""More than any delivery has lost."""
 
 _GOLDEN: Final = 1_327_217_885
 _RING: Final = (1 << 31) - 1
@@ -56,31 +60,34 @@ nulls. A lane's place on the ring, times how many lanes of its company are due, 
 each company sent its lanes along the ring: so nobody gains by having many. Under the lock each is judged again; written
 as it is, that condition leads to no index, for the lanes are found by their keys."""
 
-_TAKE: Final = """
+_TAKE: Final = f"""
 WITH walked AS (
   SELECT d.*, row_number() OVER (PARTITION BY d.subscription_id ORDER BY d.due_at, d.id) AS turn
   FROM unnest($3::integer[], $4::integer[]) AS granted (subscription_id, room) CROSS JOIN LATERAL (
-    SELECT n.id, n.subscription_id, n.due_at, n.data_bytes FROM deliveries AS n
+    SELECT n.id, n.subscription_id, n.due_at, n.data_bytes, n.losses FROM deliveries AS n
     WHERE n.bucket = any($1::smallint[]) AND n.state = 'pending'
-      AND n.subscription_id = granted.subscription_id AND n.due_at <= $2
+      AND n.subscription_id = granted.subscription_id AND n.due_at <= $2 AND n.losses < $7
     ORDER BY n.due_at, n.id LIMIT granted.room
   ) AS d
 ), sized AS (
-  SELECT id, sum(data_bytes) OVER whole AS total, row_number() OVER whole AS place
+  SELECT id, losses, sum(data_bytes) OVER whole AS total, row_number() OVER whole AS place,
+    count(*) FILTER (WHERE losses >= {lifecycle.SUSPECT_LOSSES}) OVER whole AS suspects
   FROM walked WINDOW whole AS (ORDER BY turn, id)
 ), taken AS (
   UPDATE deliveries AS d SET state = 'sending', attempt = d.attempt + 1, due_at = $5, claimed_at = $2
-  WHERE d.bucket = any($1) AND d.id = any(ARRAY(SELECT id FROM sized WHERE total <= $6 OR place = 1))
+  WHERE d.bucket = any($1) AND d.id = any(ARRAY(
+      SELECT id FROM sized
+      WHERE (total <= $6 OR place = 1) AND (losses < {lifecycle.SUSPECT_LOSSES} OR suspects = 1)))
     AND (d.state = 'pending') IS TRUE
   RETURNING d.*
 )
-SELECT t.id, t.attempt, t.failures, t.subscription_id, s.revision, t.company_id, t.type_name, t.payload_version,
-  t.source, t.event_key, t.event_bucket,
+SELECT t.id, t.attempt, t.failures, t.losses, t.subscription_id, s.revision, t.company_id, t.type_name,
+  t.payload_version, t.source, t.event_key, t.event_bucket,
   CASE WHEN row_number() OVER () = 1 THEN ARRAY(SELECT id FROM sized ORDER BY place) END AS "order"
 FROM taken AS t JOIN subscriptions AS s ON s.id = t.subscription_id AND s.bucket = t.bucket
 WHERE s.bucket = any($1)"""
-"""The first rows of each granted lane as far as the bytes go; one always goes. The first row that comes back carries
-the ids of all in their order, one of each lane a turn.
+"""The first rows of each granted lane as far as the bytes go; one always goes. Of suspects only the first does. The
+first row that comes back carries the ids of all in their order, one of each lane a turn.
 
 Each row is found by its id and by nothing else: joined with what was found, the table was read whole for each row of it
 where the plan had been made for a small one (16,000 pending: 2 s). Written as it is, the state leads to no index.
@@ -89,6 +96,8 @@ where the plan had been made for a small one (16,000 pending: 2 s). Written as i
 _EVENTS: Final = """
 SELECT key, id, event_type, occurred_at, accepted_at, data FROM events
 WHERE bucket = any($1::smallint[]) AND key = any($2::bigint[])"""
+
+_Damaged = tuple[Fence, Unreadable]
 
 _NEXT_DUE: Final = """
 SELECT least(
@@ -122,17 +131,24 @@ async def claim_due(transaction: Transaction, request: ClaimRequest) -> Claim:
     await lanes.write(transaction, stirred)
     revisions = {row.subscription_id: row.subscription_revision for row in taken}
     unknown = [key for key, revision in revisions.items() if request.known.get(key) != revision]
+    claimed = await _with_events(transaction, taken, {lane.subscription_id: lane.host for lane in due.lanes})
     return Claim(
-        deliveries=await _with_events(transaction, taken, {lane.subscription_id: lane.host for lane in due.lanes}),
+        deliveries=tuple([one for one in claimed if isinstance(one, Claimed)]),
+        unreadable=tuple([one for one in claimed if not isinstance(one, Claimed)]),
         subscriptions=await subscriptions.by_ids(transaction, unknown) if unknown else {},
         lost=losses.lost,
         parked=losses.parked,
         next_due_ms=await _next_due_ms(transaction, due),
-        more=len(taken) < found
-        or (len(taken) < sum(granted.values()) and fairness.is_any_short(due.lanes, granted))
-        or sum(granted.values()) >= request.rows_max
-        or losses.lost == LOSSES_MAX
-        or (len(due.lanes) == LANES_MAX and bool(stirred)),
+        more=losses.lost == LOSSES_MAX
+        or (
+            bool(taken or not request.flight.suspects)
+            and (
+                len(taken) < found
+                or (len(taken) < sum(granted.values()) and fairness.is_any_short(due.lanes, request.flight, granted))
+                or sum(granted.values()) >= request.rows_max
+                or (len(due.lanes) == LANES_MAX and bool(stirred))
+            )
+        ),
     )
 
 
@@ -192,6 +208,7 @@ class _Taken(NamedTuple):
     id: int
     attempt: int
     failures: int
+    losses: int
     subscription_id: int
     subscription_revision: int
     company_id: int
@@ -216,6 +233,7 @@ async def _take(
         list(granted.values()),
         transaction.now + request.lease_ms,
         request.body_bytes_max,
+        lifecycle.SUSPECT_LOSSES if request.flight.suspects else LOSSES_END,
     )
     taken = {row[0]: _Taken(*row) for row in rows}
     order = rows[0]["order"] if rows else ()
@@ -224,7 +242,7 @@ async def _take(
 
 async def _with_events(
     transaction: Transaction, taken: Sequence[_Taken], hosts: Mapping[int, str]
-) -> tuple[Claimed, ...]:
+) -> Sequence[Claimed | _Damaged]:
     """Join rows with their events, which may lie in other buckets, each read once however many deliveries it has."""
     if not taken:
         return ()
@@ -232,7 +250,22 @@ async def _with_events(
         _EVENTS, list({row.event_bucket for row in taken}), list({row.event_key for row in taken})
     )
     events = {row[0]: row for row in rows}
-    return tuple([_claimed(row, events[row.event_key], hosts[row.subscription_id]) for row in taken])
+    return [_try_claimed(row, events.get(row.event_key), hosts[row.subscription_id]) for row in taken]
+
+
+def _try_claimed(row: _Taken, event: Sequence[Any] | None, host: str) -> Claimed | _Damaged:
+    """Make a value of a row, or say what is wrong with it: one that is damaged keeps no other from being claimed."""
+    if event and event[5]:
+        try:
+            return _claimed(row, event, host)
+        except DAMAGE as error:
+            problem = str(error)
+    else:
+        problem = "the data of its event is missing"
+    fence = Fence(
+        delivery_id=row.id, attempt=row.attempt, subscription_id=row.subscription_id, company_id=row.company_id
+    )
+    return fence, Unreadable(problem)
 
 
 def _claimed(row: _Taken, event: Sequence[Any], host: str) -> Claimed:
@@ -240,6 +273,7 @@ def _claimed(row: _Taken, event: Sequence[Any], host: str) -> Claimed:
         id=row.id,
         attempt=row.attempt,
         failures=row.failures,
+        losses=row.losses,
         subscription_id=row.subscription_id,
         subscription_revision=row.subscription_revision,
         company_id=row.company_id,

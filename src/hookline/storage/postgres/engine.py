@@ -125,6 +125,10 @@ class PostgresStorage:
             lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id)
         )
 
+    async def park(self, fences: Sequence[Fence]) -> None:
+        async with self._turn:
+            await self._database.write(lambda transaction: settling.park(transaction, fences))
+
     async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
         since = (await self._database.moment()).now - window_ms
         return await self._database.read(lambda connection: upkeep.has_fresh_claims(connection, subscription_id, since))

@@ -1,4 +1,4 @@
-"""The verbs that end attempts: `settle`, `release`, and the lost attempts that a claim finds.
+"""The verbs that end attempts: `settle`, `release`, `park`, and the lost attempts that a claim finds.
 
 The fence is checked by locking the rows that are still `sending` under the given attempt; all later statements of the
 transaction go by id alone, as nobody else can move them. Lanes are locked last and for as short as can be.
@@ -49,6 +49,10 @@ _RELEASE: Final = """
 UPDATE deliveries SET state = 'pending', due_at = $2, claimed_at = NULL
 WHERE bucket = any($1::smallint[]) AND id = any($3::bigint[])"""
 
+_PARK: Final = """
+UPDATE deliveries SET state = $2, due_at = NULL, claimed_at = NULL, reason = $3, settled_at = $4
+WHERE bucket = any($1::smallint[]) AND id = any($5::bigint[])"""
+
 _DEACTIVATE: Final = """
 UPDATE subscriptions SET active = false, inactive_reason = 'gone', inactive_at = $3, updated_at = $3,
   revision = revision + 1
@@ -95,6 +99,16 @@ async def release(transaction: Transaction, fences: Sequence[Fence]) -> None:
     current = await _lock(transaction, fences)
     if current:
         await transaction.connection.execute(_RELEASE, transaction.buckets, transaction.now, list(current))
+        await _refresh_lanes(transaction, current.values())
+
+
+async def park(transaction: Transaction, fences: Sequence[Fence]) -> None:
+    """End what is still under the given fences and cannot be read."""
+    current = await _lock(transaction, fences)
+    if current:
+        state = lifecycle.after(lifecycle.SENDING, Move.PARK)
+        ending = (state, Reason.UNREADABLE, transaction.wall, list(current))
+        await transaction.connection.execute(_PARK, transaction.buckets, *ending)
         await _refresh_lanes(transaction, current.values())
 
 

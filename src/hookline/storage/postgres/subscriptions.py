@@ -12,8 +12,8 @@ from hookline.storage import records
 from hookline.storage.postgres import buckets, lanes
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.lanes import LockedLane
-from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery
-from hookline.storage.rows import SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription
+from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery, Unreadable
+from hookline.storage.rows import SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription, try_subscription
 
 _BY_IDS: Final = (
     f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE bucket = any($1::smallint[]) AND id = any($2::integer[])"
@@ -182,10 +182,10 @@ async def by_id(connection: Any, subscription_id: int) -> Subscription | None:
     return None if row is None else read_subscription(row)
 
 
-async def by_ids(transaction: Transaction, ids: Collection[int]) -> Mapping[int, Subscription]:
-    """Read several, deleted or not, by id."""
+async def by_ids(transaction: Transaction, ids: Collection[int]) -> Mapping[int, Subscription | Unreadable]:
+    """Read several, deleted or not, by id; one that is damaged hides no other."""
     rows = await transaction.connection.fetch(_BY_IDS, transaction.buckets, list(ids))
-    return {row[0]: read_subscription(row) for row in rows}
+    return {row[0]: try_subscription(row) for row in rows}
 
 
 async def page(connection: Any, query: SubscriptionQuery) -> Page[Subscription]:

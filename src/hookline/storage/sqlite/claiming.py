@@ -4,23 +4,28 @@ Looks at lanes, never at the backlog: which lanes are due, what each has in flig
 only then at the first rows of the granted ones.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from hookline import fairness
+from hookline import fairness, lifecycle
 from hookline.fairness import Flight, Lane
 from hookline.model import PayloadVersion
 from hookline.storage import records
-from hookline.storage.protocol import Claim, Claimed
+from hookline.storage.protocol import Claim, Claimed, Fence, Unreadable
+from hookline.storage.rows import DAMAGE
 from hookline.storage.sqlite import lanes, subscriptions
 from hookline.storage.sqlite.settling import LOSSES_MAX, Losses, log_losses
 from hookline.storage.sqlite.transaction import Transaction, json_ids
 
 LANES_MAX: Final = 256
 """Lanes that one claim looks at: more than it can usually grant, few enough to count what each has in flight."""
+
+LOSSES_END: Final = 1 << 31
+"""More than any delivery has lost."""
 
 _GOLDEN: Final = 1_327_217_885
 _RING: Final = (1 << 31) - 1
@@ -56,33 +61,46 @@ WITH RECURSIVE
     FROM walk CROSS JOIN deliveries AS d ON d.id = (
       SELECT n.id FROM deliveries AS n INDEXED BY deliveries_due
       WHERE n.state = 'pending' AND n.subscription_id = walk.subscription_id AND n.due_at <= ?2
-        AND (n.due_at, n.id) > (walk.due_at, walk.id)
+        AND (n.due_at, n.id) > (walk.due_at, walk.id) AND n.losses < ?4
       ORDER BY n.due_at, n.id LIMIT 1)
     WHERE walk.room > 0
   ),
   sized AS (
-    SELECT d.id, length(e.data) AS bytes, sum(length(e.data)) OVER (ORDER BY walk.turn, d.id) AS total
-    FROM walk CROSS JOIN deliveries AS d ON d.id = walk.id CROSS JOIN events AS e ON e.key = d.event_key
+    SELECT d.id, coalesce(length(e.data), 0) AS bytes,
+      sum(coalesce(length(e.data), 0)) OVER (ORDER BY walk.turn, d.id) AS total
+    FROM walk CROSS JOIN deliveries AS d ON d.id = walk.id LEFT JOIN events AS e ON e.key = d.event_key
     WHERE walk.turn > 0
   )
 SELECT
   count(*),
-  json_group_array(json_array(
-    d.id, d.attempt + 1, d.failures, d.subscription_id, s.revision, d.company_id, d.type_name, d.payload_version,
-    d.source, e.id, e.event_type, e.occurred_at, e.accepted_at, sized.bytes
-  )) FILTER (WHERE total <= ?3 OR total = bytes),
+  CAST(json_group_array(json_array(
+    d.id, d.attempt + 1, d.subscription_id, d.company_id, sized.bytes, d.losses, d.failures, s.revision, d.type_name,
+    d.payload_version, d.source, e.id, e.event_type, e.occurred_at, e.accepted_at
+  )) FILTER (WHERE total <= ?3 OR total = bytes) AS BLOB),
   CAST(group_concat(e.data, '') FILTER (WHERE total <= ?3 OR total = bytes) AS BLOB)
 FROM sized
   CROSS JOIN deliveries AS d ON d.id = sized.id
-  CROSS JOIN events AS e ON e.key = d.event_key
-  CROSS JOIN subscriptions AS s ON s.id = d.subscription_id"""
+  LEFT JOIN events AS e ON e.key = d.event_key
+  LEFT JOIN subscriptions AS s ON s.id = d.subscription_id"""
 """Walks each granted lane along its index, a row of each lane a turn. All comes back as one row: rows that are fetched
-one by one cost the interpreter's lock each (see `transaction.Bulk`)."""
+one by one cost the interpreter's lock each (see `transaction.Bulk`). Nothing of a row is left out for being damaged: it
+would be due for ever."""
 
-_Row = tuple[int, int, int, int, int, int, str, PayloadVersion, str | None, str, str, int, int, int]
+_Row = tuple[int, int, int, int, int, int, int, int, str, PayloadVersion, str | None, str, str, int, int]
+_COLUMNS: Final = (
+    *("id", "attempt", "subscription_id", "company_id", "bytes", "losses", "failures", "revision"),
+    *("type_name", "payload_version", "source", "event_id", "event_type", "occurred_at", "accepted_at"),
+)
 
 _DUE_LANES: Final = msgspec.json.Decoder(list[Lane])
 _ROWS: Final = msgspec.json.Decoder(list[_Row])
+_DAMAGED_ROWS: Final = msgspec.json.Decoder(list[Raw])
+_ROW: Final = msgspec.json.Decoder(_Row)
+_DAMAGED_ROW: Final = msgspec.json.Decoder(
+    tuple[int, int, int, int, int, int, Raw, Raw, Raw, Raw, Raw, Raw, Raw, Raw, Raw]
+)
+"""So much of a row must be whole for us to say which delivery it is."""
+_PLACE: Final = re.compile(r"\$\[(\d+)\]")
 
 _MARK: Final = (
     "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, due_at = ?1, claimed_at = ?2"
@@ -113,27 +131,33 @@ def claim_due(transaction: Transaction, requests: Sequence[ClaimRequest]) -> Seq
 def _claim(transaction: Transaction, request: ClaimRequest) -> Claim:
     losses, due = _look(transaction, request.flight)
     granted = fairness.share(due, request.flight, request.rows_max)
-    taken = _take(transaction, granted, request.body_bytes_max) if granted else _NOTHING
-    if taken.rows:
-        lease_end = transaction.now + request.lease_ms
-        transaction.run(_MARK, (lease_end, transaction.now, json_ids([row[0] for row in taken.rows])))
+    hosts = {lane.subscription_id: lane.host for lane in due}
+    taken = _take(transaction, granted, request, hosts) if granted else _NOTHING
+    if taken.ids:
+        transaction.run(_MARK, (transaction.now + request.lease_ms, transaction.now, json_ids(taken.ids)))
     stirred = [lane.subscription_id for lane in due if lane.subscription_id in granted or lane.in_flight >= lane.slots]
     if stirred:
         lanes.refresh(transaction, stirred)
-    revisions = {row[3]: row[4] for row in taken.rows}
+    revisions = {delivery.subscription_id: delivery.subscription_revision for delivery in taken.deliveries}
     unknown = [key for key, revision in revisions.items() if request.known.get(key) != revision]
     next_due = transaction.one(_NEXT_DUE, (transaction.now,))
     return Claim(
-        deliveries=_claimed(taken, {lane.subscription_id: lane.host for lane in due}),
+        deliveries=tuple(taken.deliveries),
         subscriptions=subscriptions.by_ids(transaction.connection, unknown) if unknown else {},
+        unreadable=tuple(taken.unreadable),
         lost=losses.lost,
         parked=losses.parked,
         next_due_ms=None if next_due is None else max(0, next_due - transaction.now),
-        more=taken.was_cut
-        or (len(taken.rows) < sum(granted.values()) and fairness.is_any_short(due, granted))
-        or sum(granted.values()) >= request.rows_max
-        or losses.lost == LOSSES_MAX
-        or (len(due) == LANES_MAX and bool(stirred)),
+        more=losses.lost == LOSSES_MAX
+        or (
+            bool(taken.ids or not request.flight.suspects)
+            and (
+                taken.was_cut
+                or (len(taken.ids) < sum(granted.values()) and fairness.is_any_short(due, request.flight, granted))
+                or sum(granted.values()) >= request.rows_max
+                or (len(due) == LANES_MAX and bool(stirred))
+            )
+        ),
     )
 
 
@@ -151,46 +175,76 @@ def _look(transaction: Transaction, flight: Flight) -> tuple[Losses, Sequence[La
 
 
 class _Taken(NamedTuple):
-    rows: Sequence[_Row]
-    bodies: bytes
+    ids: Sequence[int]
+    deliveries: Sequence[Claimed]
+    unreadable: Sequence[tuple[Fence, Unreadable]]
     was_cut: bool
 
 
-_NOTHING: Final = _Taken((), b"", was_cut=False)
+_NOTHING: Final = _Taken((), (), (), was_cut=False)
 
 
-def _take(transaction: Transaction, granted: Mapping[int, int], body_bytes_max: int) -> _Taken:
-    count, rows, bodies = transaction.one(
-        _TAKE, (records.encode(list(granted.items())), transaction.now, body_bytes_max)
-    )
-    decoded = _ROWS.decode(rows)
-    return _Taken(decoded, bodies or b"", was_cut=len(decoded) < count)
-
-
-def _claimed(taken: _Taken, hosts: Mapping[int, str]) -> tuple[Claimed, ...]:
+def _take(
+    transaction: Transaction, granted: Mapping[int, int], request: ClaimRequest, hosts: Mapping[int, str]
+) -> _Taken:
     """Make values of the rows; their bodies come as one text, one behind the other."""
-    deliveries = []
-    start = 0
-    for row in taken.rows:
-        end = start + row[13]
-        deliveries.append(
-            Claimed(
-                id=row[0],
-                attempt=row[1],
-                failures=row[2],
-                subscription_id=row[3],
-                subscription_revision=row[4],
-                company_id=row[5],
-                host=hosts[row[3]],
-                type_name=row[6],
-                payload_version=row[7],
-                source=row[8],
-                event_id=row[9],
-                event_type=row[10],
-                occurred_at=row[11],
-                accepted_at=row[12],
-                data=taken.bodies[start:end],
-            )
-        )
-        start = end
-    return tuple(deliveries)
+    has_suspect = request.flight.suspects > 0
+    losses_end = lifecycle.SUSPECT_LOSSES if has_suspect else LOSSES_END
+    count, text, bodies = transaction.one(
+        _TAKE, (records.encode(list(granted.items())), transaction.now, request.body_bytes_max, losses_end)
+    )
+    ids: list[int] = []
+    deliveries: list[Claimed] = []
+    unreadable: list[tuple[Fence, Unreadable]] = []
+    start, bodies = 0, bodies or b""
+    rows, damage = _read_rows(text)
+    for row in rows:
+        data, start = bodies[start : start + row[4]], start + row[4]
+        if lifecycle.is_suspect(row[5]):
+            if has_suspect:
+                continue
+            has_suspect = True
+        ids.append(row[0])
+        if row[4] and row[0] not in damage:
+            deliveries.append(_claimed(row, hosts[row[2]], data))
+        else:
+            fence = Fence(delivery_id=row[0], attempt=row[1], subscription_id=row[2], company_id=row[3])
+            unreadable.append((fence, Unreadable(damage.get(row[0], "the data of its event is missing"))))
+    return _Taken(ids, deliveries, unreadable, was_cut=len(ids) < count)
+
+
+def _read_rows(text: bytes) -> tuple[Sequence[Any], Mapping[int, str]]:
+    """Read all rows at once, or, where one is damaged, one by one; return also what is wrong with which delivery."""
+    try:
+        return _ROWS.decode(text), {}
+    except DAMAGE:
+        rows: list[Any] = []
+        damage = {}
+        for raw in _DAMAGED_ROWS.decode(text):
+            try:
+                rows.append(_ROW.decode(raw))
+            except DAMAGE as error:
+                rows.append(_DAMAGED_ROW.decode(raw))
+                damage[rows[-1][0]] = _PLACE.sub(lambda place: _COLUMNS[int(place[1])], str(error))
+        return rows, damage
+
+
+def _claimed(row: _Row, host: str, data: bytes) -> Claimed:
+    return Claimed(
+        id=row[0],
+        attempt=row[1],
+        subscription_id=row[2],
+        company_id=row[3],
+        losses=row[5],
+        failures=row[6],
+        subscription_revision=row[7],
+        host=host,
+        type_name=row[8],
+        payload_version=row[9],
+        source=row[10],
+        event_id=row[11],
+        event_type=row[12],
+        occurred_at=row[13],
+        accepted_at=row[14],
+        data=data,
+    )

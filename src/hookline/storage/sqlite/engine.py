@@ -44,7 +44,7 @@ from hookline.storage.sqlite.committing import Committer, Request, Verb
 from hookline.storage.sqlite.connection import FileLock, connect_reader, connect_writer
 from hookline.storage.sqlite.publishing import publish
 from hookline.storage.sqlite.readers import OpenReaders, Query, Readers, ThreadedReaders
-from hookline.storage.sqlite.settling import release, settle
+from hookline.storage.sqlite.settling import park, release, settle
 from hookline.storage.sqlite.transaction import Transaction
 from hookline.storage.sqlite.writer import OpenWriter, ThreadedWriter, Writer
 from hookline.telemetry import Telemetry
@@ -152,6 +152,9 @@ class SqliteStorage:
 
     async def redeliver(self, subscription_id: int, delivery_id: int) -> Redelivery | None:
         return await self._write(lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id))
+
+    async def park(self, fences: Sequence[Fence]) -> None:
+        await self._write_together(park, fences)
 
     async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
         since = self._clock.schedule_ms() - window_ms

@@ -1,4 +1,4 @@
-"""The verbs that end attempts: `settle`, `release`, and the lost attempts that a claim finds.
+"""The verbs that end attempts: `settle`, `release`, `park`, and the lost attempts that a claim finds.
 
 The fence is checked once, by reading the rows that are still `sending` under the given attempt; all later statements
 of the transaction go by id alone, as nobody else writes.
@@ -70,8 +70,10 @@ _RELEASE: Final = (
     "UPDATE deliveries SET state = 'pending', due_at = ?1, claimed_at = NULL"
     " WHERE id IN (SELECT value FROM json_each(?2))"
 )
-
-
+_PARK: Final = (
+    "UPDATE deliveries SET state = ?1, due_at = NULL, claimed_at = NULL, reason = ?2, settled_at = ?3"
+    " WHERE id IN (SELECT value FROM json_each(?4))"
+)
 _DEACTIVATE: Final = (
     "UPDATE subscriptions SET active = 0, inactive_reason = 'gone', inactive_at = ?1, updated_at = ?1,"
     " revision = revision + 1"
@@ -109,6 +111,18 @@ def release(transaction: Transaction, requests: Sequence[Sequence[Fence]]) -> Se
     current = [fence.delivery_id for fence in fences if flying.get(fence.delivery_id) == fence.attempt]
     if current:
         transaction.run(_RELEASE, (transaction.now, json_ids(current)))
+        lanes.refresh(transaction, its_lanes)
+    return [None] * len(requests)
+
+
+def park(transaction: Transaction, requests: Sequence[Sequence[Fence]]) -> Sequence[None]:
+    """End what is still under the given fences and cannot be read."""
+    fences = list(chain.from_iterable(requests))
+    flying, its_lanes = _read(transaction, fences)
+    current = [fence.delivery_id for fence in fences if flying.get(fence.delivery_id) == fence.attempt]
+    if current:
+        state = lifecycle.after(lifecycle.SENDING, Move.PARK)
+        transaction.run(_PARK, (state, Reason.UNREADABLE, transaction.wall, json_ids(current)))
         lanes.refresh(transaction, its_lanes)
     return [None] * len(requests)
 

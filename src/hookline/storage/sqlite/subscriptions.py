@@ -1,6 +1,6 @@
 """Verbs on subscriptions. Each change raises the company's revision and keeps what matching saw of it by revision."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import apsw
@@ -8,8 +8,8 @@ import apsw
 from hookline import fairness
 from hookline.model import BUILT_IN_COMPANY_ID, Subscription
 from hookline.storage import records
-from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery
-from hookline.storage.rows import SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription
+from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery, Unreadable
+from hookline.storage.rows import DAMAGE, SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription, try_subscription
 from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.transaction import Transaction, json_ids
 
@@ -137,10 +137,21 @@ def by_id(connection: apsw.Connection, subscription_id: int) -> Subscription | N
     return None if row is None else read_subscription(row)
 
 
-def by_ids(connection: apsw.Connection, ids: Iterable[int]) -> Mapping[int, Subscription]:
-    """Read several, deleted or not, by id."""
-    found = map(read_subscription, connection.execute(_BY_IDS, (json_ids(ids),)))
-    return {subscription.id: subscription for subscription in found}
+def by_ids(connection: apsw.Connection, ids: Collection[int]) -> Mapping[int, Subscription | Unreadable]:
+    """Read several, deleted or not, by id; one that is damaged hides no other."""
+    try:
+        found = map(read_subscription, connection.execute(_BY_IDS, (json_ids(ids),)))
+        return {subscription.id: subscription for subscription in found}
+    except DAMAGE:
+        return {subscription_id: _try_by_id(connection, subscription_id) for subscription_id in ids}
+
+
+def _try_by_id(connection: apsw.Connection, subscription_id: int) -> Subscription | Unreadable:
+    try:
+        row = connection.execute(_BY_IDS, (json_ids([subscription_id]),)).get
+    except UnicodeDecodeError as error:  # the driver makes text of the columns
+        return Unreadable(f"a column is not UTF-8: {error.reason}")
+    return try_subscription(row) if row else Unreadable("the row is missing")
 
 
 def page(connection: apsw.Connection, query: SubscriptionQuery) -> Page[Subscription]:

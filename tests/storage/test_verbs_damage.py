@@ -1,0 +1,170 @@
+"""A row that is not as it was written is told apart; everything around it is claimed as ever."""
+
+from collections.abc import Awaitable, Callable
+
+import apsw
+import asyncpg
+import pytest
+from storage_samples import (
+    HandClock,
+    a_flight,
+    a_publication,
+    a_subscription,
+    an_event,
+    claim,
+    create,
+    delivery_of,
+    event_of,
+    log_of,
+    populate,
+    published,
+    settle,
+    states_of,
+)
+
+from hookline.model import DeliveryState, Subscription
+from hookline.storage.postgres import PostgresStorage
+from hookline.storage.protocol import Fence, Published, Storage, Unreadable
+from hookline.storage.sqlite import SqliteStorage
+
+pytestmark = pytest.mark.anyio
+
+Damage = Callable[[str], Awaitable[None]]
+
+
+@pytest.fixture
+def damage(storage: Storage) -> Damage:
+    """Write past the verbs and past what the schema checks, as a flipped bit or a careless hand does."""
+
+    async def damaged(sql: str) -> None:
+        if isinstance(storage, PostgresStorage):
+            connection = await asyncpg.connect(storage._dsn)
+            try:
+                await connection.execute("SELECT set_config('hookline.all', 'on', false)")
+                await connection.execute(sql)
+            finally:
+                await connection.close()
+        else:
+            assert isinstance(storage, SqliteStorage)
+            direct = apsw.Connection(storage._path)
+            direct.execute("PRAGMA ignore_check_constraints = ON")
+            direct.execute(sql)
+            direct.close()
+
+    return damaged
+
+
+DELIVERY = (
+    "UPDATE deliveries SET payload_version = 'V9' WHERE id = {delivery}",
+    "UPDATE events SET data = NULL WHERE id = '{id}'",
+    "UPDATE events SET data = substr(data, 1, 0) WHERE id = '{id}'",
+    "DELETE FROM events WHERE id = '{id}'",
+)
+
+
+@pytest.mark.parametrize("sql", DELIVERY)
+async def test_a_damaged_delivery_is_told_apart_and_parked_while_others_are_claimed(
+    storage: Storage, damage: Damage, sql: str
+) -> None:
+    await populate(storage, {101: [1001, 1002]})
+    broken = await published(storage)
+    whole = [await published(storage), await published(storage, {101: [1002]})]
+    deliveries = (await event_of(storage, broken)).deliveries
+    await damage(sql.format(id=broken, delivery=deliveries[0].id))
+    found = await claim(storage)
+    assert sorted(one.event_id for one in found.deliveries) == sorted(whole)
+    ((fence, unreadable),) = found.unreadable
+    assert fence == Fence(delivery_id=deliveries[0].id, subscription_id=1001, company_id=101, attempt=1)
+    assert unreadable.problem
+    await storage.park([fence])
+    await storage.park([fence])
+    for one in found.deliveries:
+        assert await settle(storage, one)
+    again = await claim(storage)
+    assert (again.deliveries, again.unreadable, again.next_due_ms, again.more) == ((), (), None, False)
+
+
+async def test_what_was_parked_is_dead_for_a_reason_of_its_own_and_has_no_attempt(
+    storage: Storage, clock: HandClock, damage: Damage
+) -> None:
+    await populate(storage, {101: [1001]})
+    event_id = await published(storage)
+    await damage("UPDATE events SET data = NULL")
+    ((fence, _),) = (await claim(storage)).unreadable
+    clock.now += 10
+    await storage.park([fence])
+    (view,) = (await event_of(storage, event_id)).deliveries
+    assert (view.state, view.reason, view.due_at, view.settled_at) == (
+        DeliveryState.DEAD,
+        "unreadable",
+        None,
+        clock.now,
+    )
+    assert view.attempts == ()
+    assert await log_of(storage) == ()
+
+
+async def test_a_stale_fence_parks_nothing(storage: Storage, clock: HandClock) -> None:
+    await populate(storage, {101: [1001]})
+    event_id = await published(storage)
+    (stale,) = (await claim(storage, lease_ms=1_000)).deliveries
+    clock.now += 1_000
+    (current,) = (await claim(storage)).deliveries
+    await storage.park([Fence(delivery_id=stale.id, subscription_id=1001, company_id=101, attempt=stale.attempt)])
+    assert await states_of(storage, event_id) == {1001: DeliveryState.SENDING}
+    assert await settle(storage, current)
+    assert (await delivery_of(storage, current)).state == DeliveryState.SUCCEEDED
+
+
+async def test_text_that_is_no_utf_8_spoils_no_claim(storage: Storage, damage: Damage) -> None:
+    if not isinstance(storage, SqliteStorage):
+        pytest.skip("PostgreSQL stores no such text")
+    await populate(storage, {101: [1001, 1002]})
+    event = await an_event(storage, {101: [1001, 1002]})
+    assert isinstance(await storage.publish(await a_publication(storage, event)), Published)
+    await damage("UPDATE deliveries SET type_name = CAST(x'6e6fe274' AS TEXT) WHERE subscription_id = 1001")
+    await damage("UPDATE subscriptions SET callback_url = CAST(x'68e2' AS TEXT) WHERE id = 1002")
+    found = await claim(storage)
+    assert [one.subscription_id for one in found.deliveries] == [1002]
+    assert [fence.subscription_id for fence, _ in found.unreadable] == [1001]
+    assert isinstance(found.subscriptions[1002], Unreadable)
+
+
+SUBSCRIPTION = (
+    "UPDATE subscriptions SET policies = '{\"max_in_flight\":' WHERE id = 1001",
+    "UPDATE subscriptions SET policies = '[]' WHERE id = 1001",
+    "UPDATE subscriptions SET secrets = '[{\"sealed\":1}]' WHERE id = 1001",
+    "UPDATE subscriptions SET auth_type = 'BASIK' WHERE id = 1001",
+    "UPDATE subscriptions SET event_types = 'note.created' WHERE id = 1001",
+)
+
+
+@pytest.mark.parametrize("sql", SUBSCRIPTION)
+async def test_a_damaged_subscription_is_told_apart_and_its_deliveries_can_be_handed_back(
+    storage: Storage, damage: Damage, sql: str
+) -> None:
+    await populate(storage, {101: [1001]})
+    await create(storage, a_subscription(1002))
+    event_id = await published(storage, {101: [1001, 1002]})
+    await damage(sql)
+    found = await claim(storage)
+    assert sorted(one.subscription_id for one in found.deliveries) == [1001, 1002]
+    assert isinstance(found.subscriptions[1001], Unreadable)
+    assert isinstance(found.subscriptions[1002], Subscription)
+    await storage.release(
+        [
+            Fence(delivery_id=one.id, subscription_id=one.subscription_id, company_id=101, attempt=1)
+            for one in found.deliveries
+        ]
+    )
+    assert set((await states_of(storage, event_id)).values()) == {DeliveryState.PENDING}
+
+
+async def test_what_a_node_cannot_serve_is_left_to_others(storage: Storage) -> None:
+    await populate(storage, {101: [1001, 1002]})
+    await published(storage, {101: [1001, 1002]})
+    here = await claim(storage, flight=a_flight(unserved={1001}))
+    assert [one.subscription_id for one in here.deliveries] == [1002]
+    assert not here.more
+    elsewhere = await claim(storage)
+    assert [one.subscription_id for one in elsewhere.deliveries] == [1001]
