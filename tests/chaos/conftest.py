@@ -1,5 +1,6 @@
 """A stage for each test; one PostgreSQL for all of them, which each leaves running."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,14 @@ from e2e.receiver import Receiver
 from postgres_server import Cluster, own_cluster
 
 from .stage import ENGINES, Stage
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what takes long to those who ask for it."""
+    if not os.environ.get("CHAOS_THOROUGH"):
+        for item in items:
+            if item.get_closest_marker("thorough"):
+                item.add_marker(pytest.mark.skip(reason="`make chaos` runs it"))
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from e2e.harness import Client, Server, Unanswered, until
 from e2e.receiver import Receiver, Reply
 
+from .proxy import Proxy
+
 FAILS_FIRST, SLOW, PLAIN, HELD = "fails-first", "slow", "plain", "held"
 KINDS = (FAILS_FIRST, SLOW, PLAIN, HELD)
 COMPANIES = 2
 PUBLISHERS = 3
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.02
 """Between two events of one publisher: enough of a load, and books that can be checked in seconds."""
 AGAIN_SECONDS = 0.05
 """Before an event that was refused or not answered is published again."""
@@ -34,6 +36,8 @@ class World:
     """Companies and subscriptions on one database, and what happened to them from outside."""
 
     receiver: Receiver
+    port: int
+    """Where the receiver is called: its own port, or that of a proxy before it."""
     companies: list[int] = field(default_factory=list)
     subscriptions: list[Subscribed] = field(default_factory=list)
     publishers: "list[Publisher]" = field(default_factory=list)
@@ -45,9 +49,9 @@ class World:
     """And when the DELETE answered."""
 
     @classmethod
-    def made(cls, operator: Client, receiver: Receiver) -> "World":
+    def made(cls, operator: Client, receiver: Receiver, through: Proxy | None = None) -> "World":
         """Make companies, each with one subscription of a kind."""
-        world = cls(receiver)
+        world = cls(receiver, through.port if through else receiver.port)
         for number in range(COMPANIES):
             company = operator.company(f"Company {number}")
             world.companies.append(company)
@@ -61,7 +65,7 @@ class World:
             self.receiver.judge(path, lambda arrival: Reply(503 if arrival.attempt == 1 else 200))
         if kind == SLOW:
             self.receiver.judge(path, lambda _: Reply(200, delay_seconds=0.03))
-        body = {"callbackUrl": self.receiver.url(path), "retryDelaysSeconds": [1] * 20, "maxInFlight": 50}
+        body = {"callbackUrl": f"http://127.0.0.1:{self.port}{path}", "retryDelaysSeconds": [1] * 20, "maxInFlight": 50}
         made = operator.made("POST", f"/v1/webhooks?companyId={company}", body)
         if kind == HELD:
             operator.made("PATCH", f"/v1/webhooks/{made['id']}", {"active": False})

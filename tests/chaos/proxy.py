@@ -19,7 +19,8 @@ class Proxy:
         self.port = 0
         self.is_refusing = False
         """Whether new connections are reset at once."""
-        self.connections_made = 0
+        self.refused = 0
+        """How many connections were."""
         self._target = target
         self._writers: set[asyncio.StreamWriter] = set()
         self._started = threading.Event()
@@ -69,10 +70,10 @@ class Proxy:
             await self._reset()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections_made += 1
         self._writers.add(writer)
         try:
             if self.is_refusing:
+                self.refused += 1
                 _abort(writer)
                 return
             there, back = await self._open()
