@@ -1,13 +1,14 @@
 # Everything runs in .venv, which is made from the lock file the first time it is needed.
 
 PYTHON ?= python3
+ORDERS ?= 40
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench format pages picture lock clean
+.PHONY: help run demo test check interleave bench format pages picture lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -26,6 +27,9 @@ check: $(READY) ## check format, lint, types and generated pages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/lifecycle.py --check
+
+interleave: $(READY) ## race each two verbs of PostgreSQL; ORDERS=40: in so many orders of their statements
+	HOOKLINE_ORDERS=$(ORDERS) $(BIN)/pytest tests/storage/test_postgres_interleavings.py
 
 bench: $(READY) ## measure the path from publish to arrival
 	$(BIN)/python bench/end_to_end.py
