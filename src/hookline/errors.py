@@ -36,6 +36,15 @@ class Unauthenticated(HooklineError):
     """No token, or one that is malformed, unknown, expired or revoked (401)."""
 
 
+class WrongCredentials(Unauthenticated):
+    """Name and secret do not belong together, whichever of them is wrong (401)."""
+
+    def __init__(self, scheme: str = "Bearer") -> None:
+        super().__init__("The name or the secret is wrong.")
+        self.scheme = scheme
+        """What the answer's `WWW-Authenticate` names."""
+
+
 class Forbidden(HooklineError):
     """The token's role may not do this (403)."""
 

@@ -35,6 +35,20 @@ class Company(Struct, frozen=True, kw_only=True):
     retention_days: int | None = None
 
 
+class Account(Struct, frozen=True, kw_only=True):
+    """A person or program of a company that gets short-lived member tokens of its own."""
+
+    id: int
+    company_id: int
+    username: str
+    """Once in the whole installation."""
+    password: str | None
+    """As `passwords` writes it; None: no login by password."""
+    secret_hash: bytes
+    """SHA-256 of the client secret."""
+    created_at: int
+
+
 class Token(Struct, frozen=True, kw_only=True):
     """A bearer token as stored: its SHA-256, never itself. `company_id` is None for operator and publisher."""
 
@@ -45,6 +59,8 @@ class Token(Struct, frozen=True, kw_only=True):
     hash: bytes
     created_at: int
     expires_at: int | None = None
+    account_id: int | None = None
+    """Whose it is, where somebody signed in for it: such tokens are many, short-lived and in no list."""
 
 
 # --- what is published -----------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ PREFIXES: Final = {
     Role.MEMBER: "hkl_mem_",
     Role.VIEWER: "hkl_view_",
 }
+SECRET_PREFIX: Final = "hkl_secret_"  # noqa: S105 - of those that are made
+CLIENT_PREFIX: Final = "client_"
 TOKEN_BYTES: Final = 32
 _CHECKED: Final = re.compile(r"(hkl_(?:op|pub|mem|view)_[A-Za-z0-9_-]{43})([A-Za-z0-9_-]{6})", re.ASCII)
 
@@ -35,6 +37,24 @@ def new_token(role: Role, random_bytes: Callable[[int], bytes]) -> str:
     """Return a token as it is shown, once."""
     unchecked = PREFIXES[role] + _base64url(random_bytes(TOKEN_BYTES))
     return unchecked + _checksum(unchecked)
+
+
+def new_client_secret(random_bytes: Callable[[int], bytes]) -> str:
+    """Return an account's client secret as it is shown, once. Needs no encoding, neither in a form nor in Basic."""
+    unchecked = SECRET_PREFIX + _base64url(random_bytes(TOKEN_BYTES))
+    return unchecked + _checksum(unchecked)
+
+
+def client_id_of(account_id: int) -> str:
+    """Return the client id of an account."""
+    return f"{CLIENT_PREFIX}{account_id}"
+
+
+def account_of(client_id: str) -> int | None:
+    """Return the account that a client id names, None where it can be none's."""
+    digits = client_id.removeprefix(CLIENT_PREFIX)
+    is_one = digits.isascii() and digits.isdigit() and len(digits) <= 10 and client_id == client_id_of(int(digits))
+    return int(digits) if is_one and int(digits) <= ID_MAX else None
 
 
 def is_well_formed(token: str) -> bool:

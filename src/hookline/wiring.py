@@ -13,6 +13,7 @@ import uvloop
 from msgspec import Struct, structs
 
 from hookline import credentials, local_files, logs, machine, serving
+from hookline.accounts import Accounts
 from hookline.api.app import create_app
 from hookline.api.auth import Authenticator
 from hookline.api.context import Api
@@ -138,6 +139,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                     random_bytes=random_bytes,
                     event_source=settings.event_source,
                 ),
+                accounts=Accounts(storage=storage, clock=clock, random_bytes=random_bytes),
                 authenticator=Authenticator(
                     storage,
                     clock,

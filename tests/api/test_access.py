@@ -16,6 +16,7 @@ UNKNOWN = "1999999999"
 NO_IDS = ("abc", "0", "-1", "1.5", "2147483648", "9007199254740992", "99999999999999999999", "%00", "%D9%A3")
 VALID_BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/companies/{id}/tokens"): {"name": "a", "role": "viewer"},
+    ("POST", "/v1/companies/{id}/accounts"): {"username": "a"},
 }
 GUARDED = [route for route in ROUTES if route.roles is not None]
 
@@ -26,7 +27,7 @@ def _named(route: Route) -> str:
 
 def _filled(route: Route, **values: object) -> str:
     path = route.path
-    for name in ("id", "tokenId", "deliveryId", "eventId", "name"):
+    for name in ("id", "tokenId", "accountId", "deliveryId", "eventId", "name"):
         path = path.replace(f"{{{name}}}", str(values.get(name, UNKNOWN)))
     return path
 
@@ -122,7 +123,7 @@ def test_nothing_under_a_version_is_known_to_exist_without_a_token(server: Serve
 
 
 def test_login_is_for_whoever_has_no_token(server: Server) -> None:
-    assert server.call("POST", "/v1/login", {"username": "a", "password": "b"}, token=None).status == 404
+    assert server.call("POST", "/v1/login", {"username": "a"}, token=None).status == 400
     assert server.call("POST", "/v1/login/", {}, token=None).status == 401
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookline import config
+from hookline.accounts import Accounts
 from hookline.api.auth import Authenticator
 from hookline.api.context import Api
 from hookline.api.readiness import Readiness
@@ -100,6 +101,7 @@ def make_api(storage: Storage, clock: Clock, settings: Settings, is_draining: Ca
     return Api(
         storage=storage,
         publisher=Publisher(storage=storage, clock=clock, random_bytes=secrets.token_bytes, event_source="test"),
+        accounts=Accounts(storage=storage, clock=clock, random_bytes=secrets.token_bytes),
         authenticator=Authenticator(storage, clock, [settings.operator_token or ""]),
         readiness=Readiness(storage, clock, is_draining),
         keyring=Keyring(settings.secret_keys),

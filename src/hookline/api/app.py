@@ -15,11 +15,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hookline.api import (
+    accounts,
     companies,
     deliveries,
     event_types,
     events,
     health,
+    login,
     me,
     openapi,
     problem,
@@ -44,7 +46,7 @@ PUBLISHERS: Final = frozenset({Role.OPERATOR, Role.PUBLISHER})
 WRITERS: Final = frozenset({Role.OPERATOR, Role.MEMBER})
 READERS: Final = frozenset({Role.OPERATOR, Role.MEMBER, Role.VIEWER})
 LOGIN: Final = "/v1/login"
-"""Where whoever has no token yet will come for one."""
+"""Where whoever has no token comes for one."""
 ANYONE: Final = None
 """Without a token."""
 
@@ -66,12 +68,17 @@ HEALTH: Final = (
 ROUTES: Final = (
     *HEALTH,
     Route("GET", "/openapi.json", openapi.description, ANYONE),
+    Route("POST", LOGIN, login.log_in, ANYONE),
+    Route("POST", "/oauth2/token", login.token, ANYONE),
     Route("GET", "/v1/me", me.show, READERS),
     Route("GET", "/v1/companies", companies.list_all, OPERATOR),
     Route("POST", "/v1/companies", companies.create, OPERATOR),
     Route("GET", "/v1/companies/{id}", companies.show, OPERATOR),
     Route("PATCH", "/v1/companies/{id}", companies.change, OPERATOR),
     Route("DELETE", "/v1/companies/{id}", companies.delete, OPERATOR),
+    Route("GET", "/v1/companies/{id}/accounts", accounts.list_all, OPERATOR),
+    Route("POST", "/v1/companies/{id}/accounts", accounts.create, OPERATOR),
+    Route("DELETE", "/v1/companies/{id}/accounts/{accountId}", accounts.delete, OPERATOR),
     Route("GET", "/v1/companies/{id}/tokens", tokens.list_of_company, OPERATOR),
     Route("POST", "/v1/companies/{id}/tokens", tokens.create_for_company, OPERATOR),
     Route("DELETE", "/v1/companies/{id}/tokens/{tokenId}", tokens.revoke_of_company, OPERATOR),

@@ -37,6 +37,8 @@ class Principal(Struct, frozen=True, kw_only=True):
     company_id: int | None
     token_id: int | None
     """None for a token that is in no database."""
+    account_id: int | None = None
+    """Who signed in for the token, where somebody did."""
 
 
 class _Known(Struct, frozen=True):
@@ -121,7 +123,8 @@ class Authenticator:
 
 
 def _known(token: Token) -> _Known:
-    return _Known(Principal(role=token.role, company_id=token.company_id, token_id=token.id), token.expires_at)
+    principal = Principal(role=token.role, company_id=token.company_id, token_id=token.id, account_id=token.account_id)
+    return _Known(principal, token.expires_at)
 
 
 def _bearer(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

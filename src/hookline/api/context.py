@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hookline.accounts import Accounts
 from hookline.api.auth import Authenticator
 from hookline.api.readiness import Readiness
 from hookline.clock import Clock
@@ -26,6 +27,7 @@ class Api:
 
     storage: Storage
     publisher: Publisher
+    accounts: Accounts
     authenticator: Authenticator
     readiness: Readiness
     keyring: Keyring

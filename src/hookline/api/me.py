@@ -9,8 +9,14 @@ from hookline.api.reading import principal
 
 
 async def show(request: Request, api: Api) -> Response:
-    """Answer `GET /v1/me`; `company` is null for an operator, `user` until people have accounts."""
+    """Answer `GET /v1/me`; `company` is null for an operator, `user` where no account signed in for the token."""
     who = principal(request)
     company = None if who.company_id is None else await api.storage.company(who.company_id)
-    shown = None if company is None else {"id": company.id, "name": company.name}
-    return json_response({"company": shown, "user": None, "role": who.role})
+    account = None if who.account_id is None else await api.storage.account(who.account_id)
+    return json_response(
+        {
+            "company": None if company is None else {"id": company.id, "name": company.name},
+            "user": None if account is None else {"id": account.id, "username": account.username},
+            "role": who.role,
+        }
+    )

@@ -14,6 +14,8 @@ import hookline
 from hookline.api import problem
 from hookline.api.answers import JSON
 from hookline.api.context import Api
+from hookline.api.login import BASIC
+from hookline.api.reading import FORM
 from hookline.api.schemas import (
     BOOLEAN,
     EVENT_ID,
@@ -60,6 +62,7 @@ class Operation(NamedTuple):
     body: str | None = None
     """The name of a schema."""
     body_is_optional: bool = False
+    body_media_type: str = JSON
     problems: tuple[int, ...] = ()
     extra: dict[str, Any] | None = None
     """Members of the OpenAPI operation that only this one has."""
@@ -89,6 +92,7 @@ SPAN: Final = (_query("from", INSTANT, "Not before."), _query("to", INSTANT, "Be
 PATH_PARAMETERS: Final[dict[str, tuple[Schema, str]]] = {
     "id": (ID, "The id."),
     "tokenId": (ID, "The token's id."),
+    "accountId": (ID, "The account's id."),
     "deliveryId": (ID, "The delivery's id."),
     "name": (TYPE_NAME, "The event type's name."),
     "eventId": (EVENT_ID, "The event's id."),
@@ -220,6 +224,45 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "companies",
         (_query("cascade", BOOLEAN, "Delete its subscriptions too."),),
         problems=(409,),
+    ),
+    ("POST", "/v1/login"): Operation(
+        "logIn",
+        "Get a member token for an hour by an account's name and password",
+        Answer(200, "The token.", ref("LoggedIn")),
+        None,
+        "accounts",
+        body="Login",
+        problems=(401, 429, 503),
+    ),
+    ("POST", "/oauth2/token"): Operation(
+        "getToken",
+        "Get a member token for an hour as an OAuth 2.0 client; refusals hold `error` and `error_description` too",
+        Answer(200, "The token.", ref("TokenAnswer")),
+        None,
+        "accounts",
+        body="TokenRequest",
+        body_media_type=FORM,
+        problems=(401, 429, 503),
+    ),
+    ("GET", "/v1/companies/{id}/accounts"): Operation(
+        "listAccounts",
+        "List a company's accounts by id",
+        Answer(200, "A page of them, without their secrets.", page_of(ref("Account"))),
+        OPERATOR,
+        "accounts",
+        PAGING,
+    ),
+    ("POST", "/v1/companies/{id}/accounts"): Operation(
+        "createAccount",
+        "Make an account, whose owner gets short-lived member tokens",
+        Answer(201, "The account, with its client secret this once.", ref("CreatedAccount")),
+        OPERATOR,
+        "accounts",
+        body="NewAccount",
+        problems=(409, 429),
+    ),
+    ("DELETE", "/v1/companies/{id}/accounts/{accountId}"): Operation(
+        "deleteAccount", "Delete an account and revoke its tokens", NO_CONTENT, OPERATOR, "accounts"
     ),
     ("GET", "/v1/companies/{id}/tokens"): Operation(
         "listCompanyTokens",
@@ -499,7 +542,7 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     if operation.body:
         said["requestBody"] = {
             "required": not operation.body_is_optional,
-            "content": {JSON: {"schema": ref(operation.body)}},
+            "content": {operation.body_media_type: {"schema": ref(operation.body)}},
         }
     return said | (operation.extra or {})
 
@@ -533,7 +576,7 @@ REQUEST_ID: Final = {
     "X-Request-Id": {"required": True, "schema": TEXT, "description": "Names this request in the log."}
 }
 PROBLEM_HEADERS: Final[dict[int, dict[str, Any]]] = {
-    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "const": "Bearer"}}},
+    401: {"WWW-Authenticate": {"required": True, "schema": one_of("Bearer", BASIC)}},
     429: {"Retry-After": {"required": True, "schema": TEXT}},
     503: {"Retry-After": {"required": True, "schema": TEXT}},
 }

@@ -68,9 +68,10 @@ class MethodNotAllowed(HooklineError):
         self.allowed = tuple(allowed)
 
 
-KIND_OF: Final[Mapping[type[HooklineError], Kind]] = {
+KIND_OF: Final[Mapping[type[object], Kind]] = {
     errors.Invalid: INVALID,
     errors.Unauthenticated: UNAUTHENTICATED,
+    errors.WrongCredentials: UNAUTHENTICATED,
     errors.Forbidden: FORBIDDEN,
     errors.NotFound: NOT_FOUND,
     MethodNotAllowed: METHOD_NOT_ALLOWED,
@@ -83,15 +84,22 @@ KIND_OF: Final[Mapping[type[HooklineError], Kind]] = {
 }
 
 
-def respond(error: Exception, path: str) -> Response:
-    """Turn what a handler raised into its answer; what is not in `KIND_OF` is our own fault, and says nothing."""
-    kind = KIND_OF.get(type(error), INTERNAL) if isinstance(error, HooklineError) else INTERNAL
+def respond(error: Exception, path: str, extra: Mapping[str, str] | None = None) -> Response:
+    """Turn what a handler raised into its answer; what is not in `KIND_OF` is our own fault, and says nothing.
+
+    `extra` are members that another standard wants beside ours.
+    """
+    kind = next((KIND_OF[sort] for sort in type(error).__mro__ if sort in KIND_OF), INTERNAL)
     fields = error.fields if isinstance(error, errors.Invalid) else ()
-    return problem(kind, FIXED_DETAILS.get(kind) or str(error), path, _headers(error), fields)
+    is_fixed = kind in FIXED_DETAILS and not isinstance(error, errors.WrongCredentials)
+    detail = FIXED_DETAILS[kind] if is_fixed else str(error)
+    return problem(kind, detail, path, _headers(error), fields=fields, extra=extra)
 
 
 def _headers(error: Exception) -> dict[str, str] | None:
     match error:
+        case errors.WrongCredentials():
+            return {"WWW-Authenticate": error.scheme}
         case errors.Unauthenticated():
             return {"WWW-Authenticate": "Bearer"}
         case MethodNotAllowed():
@@ -105,7 +113,13 @@ def _headers(error: Exception) -> dict[str, str] | None:
 
 
 def problem(
-    kind: Kind, detail: str, path: str, headers: dict[str, str] | None = None, fields: Sequence[FieldError] = ()
+    kind: Kind,
+    detail: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    *,
+    fields: Sequence[FieldError] = (),
+    extra: Mapping[str, str] | None = None,
 ) -> Response:
     """Render one refusal; `message` repeats `detail` for clients of the original contract."""
     content = {
@@ -116,5 +130,6 @@ def problem(
         "instance": path,
         "message": detail,
         "validationErrors": [{"field": field, "message": message} for field, message in fields],
+        **(extra or {}),
     }
     return Response(msgspec.json.encode(content), kind.status, headers, MEDIA_TYPE)

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -24,6 +25,10 @@ BODY_SECONDS_MAX: Final = 10.0
 """A body is small and its sender near; whoever drips holds a connection and nothing else for so long."""
 DISCARD_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of a body over its limit so much is read and dropped, so that the sender is there to read the 413."""
+FIELDS_MAX: Final = 100
+"""Of a form; what is asked for are five."""
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
 LIST_LIMIT: Final = 50
 LIST_LIMIT_MAX: Final = 200
 ID_MAX: Final = 2**53 - 1
@@ -191,13 +196,29 @@ def decode(body: bytes, kind: type[Body]) -> Body:
         raise Invalid(f"The body is not JSON: {error}.") from None
 
 
-async def read_body(request: Request, bytes_max: int) -> bytes:
-    """Read a JSON body whole, within 10 s.
+async def read_form(request: Request) -> dict[str, str]:
+    """Read a form as OAuth 2.0 sends it (RFC 6749, appendix B): empty values count as absent.
 
-    Raises `UnsupportedMediaType` where the headers say that it is not plain JSON (no content type at all counts as
-    JSON), `TooLarge` over `bytes_max`, `RequestTimeout` where it takes longer.
+    Raises `Invalid` where a name is repeated (RFC 6749, 3.2) or the text is no such form.
     """
-    expects_continue = _check_headers(request, bytes_max)
+    body = await read_body(request, BODY_BYTES_MAX, FORM)
+    try:
+        pairs = parse_qsl(body.decode("ascii"), errors="strict", max_num_fields=FIELDS_MAX)
+    except ValueError as error:
+        raise Invalid(f"The body is no form ({FORM}).") from error
+    form = dict(pairs)
+    if len(form) < len(pairs):
+        raise Invalid("The form names something twice; each parameter is sent once.")
+    return form
+
+
+async def read_body(request: Request, bytes_max: int, media_type: str = JSON) -> bytes:
+    """Read a body whole, within 10 s.
+
+    Raises `UnsupportedMediaType` where the headers say that it is something else (no content type at all counts as
+    what is expected), `TooLarge` over `bytes_max`, `RequestTimeout` where it takes longer.
+    """
+    expects_continue = _check_headers(request, bytes_max, media_type)
     # What `asyncio.timeout` does, for 2 µs instead of 6: this is the path of every publish.
     loop = asyncio.get_running_loop()
     task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
@@ -233,15 +254,14 @@ async def _read(request: Request, bytes_max: int, discard_max: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _check_headers(request: Request, bytes_max: int) -> bool:
+def _check_headers(request: Request, bytes_max: int, media_type: str) -> bool:
     """Refuse what the headers already give away; return whether the caller waits for `100 Continue`."""
     expects_continue, size = False, 0
     for name, value in request.scope["headers"]:
         if name == b"content-type":
-            if value != b"application/json" and not _is_json(value):
+            if not (value == b"application/json" and media_type is JSON) and not _is_of(media_type, value):
                 raise UnsupportedMediaType(
-                    "Send the body as JSON with `Content-Type: application/json` "
-                    f"(found {value[:100].decode('latin-1')!r})."
+                    f"Send the body with `Content-Type: {media_type}` (found {value[:100].decode('latin-1')!r})."
                 )
         elif name == b"content-encoding" and value.lower() != b"identity":
             raise UnsupportedMediaType("Send the body as it is: no Content-Encoding is understood.")
@@ -254,11 +274,10 @@ def _check_headers(request: Request, bytes_max: int) -> bool:
     return expects_continue
 
 
-def _is_json(content_type: bytes) -> bool:
+def _is_of(expected: str, content_type: bytes) -> bool:
     media_type = content_type.partition(b";")[0].strip().lower()
-    return media_type == b"application/json" or (
-        media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    )
+    is_some_json = media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    return media_type == expected.encode() or (expected == JSON and is_some_json)
 
 
 def _too_large(bytes_max: int) -> TooLarge:

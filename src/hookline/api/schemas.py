@@ -12,6 +12,7 @@ Schema = dict[str, Any]
 
 ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**53 - 1}
 TEXT: Final[Schema] = {"type": "string"}
+SECONDS: Final[Schema] = {"type": "integer", "minimum": 1}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 BOOLEAN: Final[Schema] = {"type": "boolean"}
 INSTANT: Final[Schema] = {
@@ -204,6 +205,29 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "NewInstallationToken": request(
         ("name", "role"), name=NAME, role=one_of(Role.OPERATOR, Role.PUBLISHER), expiresAt=nullable(INSTANT)
     ),
+    "Account": answer(
+        id=ID,
+        companyId=ID,
+        username=TEXT,
+        clientId=_described(TEXT, "For `POST /oauth2/token`."),
+        hasPassword=_described(BOOLEAN, "Whether `POST /v1/login` knows it."),
+        createdAt=INSTANT,
+    ),
+    "CreatedAccount": {"allOf": [ref("Account"), answer(clientSecret=_described(TEXT, "Shown here and never again."))]},
+    "NewAccount": request(
+        ("username",),
+        username=_described(NAME, "Once in the whole installation."),
+        password=nullable({"type": "string", "minLength": 1, "maxLength": 1024, "description": "None: no login."}),
+    ),
+    "Login": request(("username", "password"), username=TEXT, password=TEXT),
+    "LoggedIn": answer(accessToken=TEXT, tokenType=one_of("Bearer"), expiresIn=SECONDS),
+    "TokenRequest": request(
+        ("grant_type",),
+        grant_type=one_of("client_credentials"),
+        client_id=_described(TEXT, "Here with `client_secret`, or both as HTTP Basic."),
+        client_secret=TEXT,
+    ),
+    "TokenAnswer": answer(access_token=TEXT, token_type=one_of("Bearer"), expires_in=SECONDS),
     "EventType": answer(
         name=TYPE_NAME,
         v1Name=nullable(TYPE_NAME),

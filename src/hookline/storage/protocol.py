@@ -17,6 +17,7 @@ from msgspec import Struct
 from hookline.fairness import Flight
 from hookline.lifecycle import Verdict
 from hookline.model import (
+    Account,
     Company,
     DeliveryState,
     ErrorClass,
@@ -375,6 +376,15 @@ class Creation(StrEnum):
     QUOTA_REACHED = "quota reached"
 
 
+class AccountCreation(StrEnum):
+    """What came of creating an account."""
+
+    CREATED = "created"
+    ID_TAKEN = "id taken"
+    USERNAME_TAKEN = "username taken"
+    NO_COMPANY = "no company"
+
+
 class CompanyDeletion(StrEnum):
     """What came of deleting a company."""
 
@@ -474,7 +484,10 @@ class Storage(Protocol):
         ...
 
     async def forget_keys(self, limit: int) -> int:
-        """Remove up to `limit` idempotency keys that have outlived their span; return how many."""
+        """Remove up to `limit` idempotency keys, and tokens of accounts, that have outlived their span.
+
+        Return how many it was in all; of each sort it is at most `limit`.
+        """
         ...
 
     async def backlog(self) -> Backlog:
@@ -518,7 +531,7 @@ class Storage(Protocol):
         ...
 
     async def delete_company(self, company_id: int, *, cascade: bool) -> CompanyDeletion:
-        """Delete a company and its tokens; with `cascade` its subscriptions too, as `delete_subscription` does."""
+        """Delete a company, its accounts and tokens; with `cascade` its subscriptions too, as `delete_subscription`."""
         ...
 
     async def company(self, company_id: int) -> Company | None:
@@ -530,11 +543,14 @@ class Storage(Protocol):
         ...
 
     async def create_token(self, token: Token) -> Creation:
-        """Store a new token's hash."""
+        """Store a new token's hash. A token of an account is `NO_COMPANY` where the account is gone."""
         ...
 
     async def tokens(self, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
-        """Read the live tokens of one company, or of none (operators and publishers), by id ascending."""
+        """Read the tokens of one company, or of none (operators and publishers), by id ascending.
+
+        Those of accounts are left out; `revoke_token` does not find them either.
+        """
         ...
 
     async def revoke_token(self, company_id: int | None, token_id: int) -> bool:
@@ -545,8 +561,31 @@ class Storage(Protocol):
         """Read a token by the SHA-256 of what the bearer shows; expiry is the caller's to judge."""
         ...
 
+    async def create_account(self, account: Account) -> AccountCreation:
+        """Store a new account."""
+        ...
+
+    async def accounts(self, company_id: int, after_id: int, limit: int) -> Page[Account]:
+        """Read the accounts of a company by id ascending."""
+        ...
+
+    async def delete_account(self, company_id: int, account_id: int) -> bool:
+        """Delete an account and its tokens; False: this company has no such account."""
+        ...
+
+    async def account(self, account_id: int) -> Account | None:
+        """Read one."""
+        ...
+
+    async def account_by_username(self, username: str) -> Account | None:
+        """Read the one with this username, whatever the company."""
+        ...
+
     async def change_counter(self) -> int:
-        """Read the number that rises with every change of tokens, companies or the catalogue."""
+        """Read the number that rises with every change of tokens, accounts, companies or the catalogue.
+
+        A new token of an account does not raise it: nobody can have asked for it before, so no cache is wrong.
+        """
         ...
 
     async def put_event_type(self, event_type: EventType) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from hookline.model import (
+    Account,
     AuthType,
     Company,
     DeliveryState,
@@ -44,6 +45,7 @@ SUBSCRIPTION_COLUMNS: Final = (
     "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
     " headers_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
 )
+ACCOUNT_COLUMNS: Final = "id, company_id, username, password, secret_hash, created_at"
 DAMAGE: Final = (msgspec.MsgspecError, LookupError, TypeError, ValueError)
 """What reading raises where a row is not as it was written."""
 EVENT_KEY: Final = 13
@@ -68,7 +70,7 @@ def read_company(row: Row) -> Company:
 
 
 def read_token(row: Row) -> Token:
-    """Read id, company_id, name, role, hash, created_at, expires_at."""
+    """Read id, company_id, name, role, hash, created_at, expires_at, account_id."""
     return Token(
         id=row[0],
         company_id=row[1],
@@ -77,6 +79,14 @@ def read_token(row: Row) -> Token:
         hash=row[4],
         created_at=row[5],
         expires_at=row[6],
+        account_id=row[7],
+    )
+
+
+def read_account(row: Row) -> Account:
+    """Read `ACCOUNT_COLUMNS`."""
+    return Account(
+        id=row[0], company_id=row[1], username=row[2], password=row[3], secret_hash=row[4], created_at=row[5]
     )
 
 

@@ -10,7 +10,7 @@ from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
 from hookline.storage.rows import cut, read_company, read_token
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies WHERE deleted_at IS NULL"
-_TOKEN: Final = "SELECT id, company_id, name, role, hash, created_at, expires_at FROM tokens"  # noqa: S105 - SQL
+_TOKEN: Final = "SELECT id, company_id, name, role, hash, created_at, expires_at, account_id FROM tokens"  # noqa: S105 - SQL
 
 _INSERT_COMPANY: Final = """
 INSERT INTO companies (id, name, created_at, retention_days, bucket) VALUES ($1, $2, $3, $4, $5)
@@ -20,14 +20,20 @@ UPDATE companies SET name = $2, retention_days = $3 WHERE id = $1::bigint AND id
 RETURNING id"""
 _DELETE_COMPANY: Final = "UPDATE companies SET deleted_at = $2 WHERE id = $1"
 
-# Shared: tokens of one company may be made side by side, but not while it is being deleted.
+# Shared: tokens and accounts of one company may be made side by side, but not while it is being deleted.
 _SHARE_COMPANY: Final = "SELECT id FROM companies WHERE id = $1::bigint AND deleted_at IS NULL FOR SHARE"
+_LOCK_ACCOUNTS: Final = "SELECT FROM accounts WHERE company_id = $1 ORDER BY id FOR UPDATE"
+_SHARE_ACCOUNT: Final = "SELECT id FROM accounts WHERE id = $1 FOR KEY SHARE"
 _CREATE: Final = """
-INSERT INTO tokens (id, company_id, name, role, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO tokens (id, company_id, name, role, hash, created_at, expires_at, account_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT DO NOTHING RETURNING id"""
 _REVOKE: Final = """
-DELETE FROM tokens WHERE id = $2::bigint AND company_id IS NOT DISTINCT FROM $1::bigint RETURNING id"""
-_TOKENS: Final = f"{_TOKEN} WHERE company_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT $3"
+DELETE FROM tokens
+WHERE id = $2::bigint AND company_id IS NOT DISTINCT FROM $1::bigint AND account_id IS NULL RETURNING id"""
+_TOKENS: Final = (
+    f"{_TOKEN} WHERE company_id = $1::bigint AND account_id IS NULL AND id > $2::bigint ORDER BY id LIMIT $3"
+)
 _TOKENS_OF_NONE: Final = f"{_TOKEN} WHERE company_id IS NULL AND id > $1::bigint ORDER BY id LIMIT $2"
 
 _CATALOGUE: Final = """
@@ -67,18 +73,20 @@ async def replace_company(transaction: Transaction, company: Company) -> bool:
     replaced = await transaction.connection.fetchval(
         _REPLACE_COMPANY, company.id, company.name, company.retention_days, BUILT_IN_COMPANY_ID
     )
-    return await _noted(transaction, replaced)
+    return await noted(transaction, replaced)
 
 
 async def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) -> CompanyDeletion:
-    """Mark a company deleted, remove its tokens and, with `cascade`, delete its subscriptions."""
+    """Mark a company deleted, remove its accounts and tokens and, with `cascade`, delete its subscriptions."""
     if company_id == BUILT_IN_COMPANY_ID or not await subscriptions.lock_company(transaction, company_id):
         return CompanyDeletion.NOT_FOUND
     if not await subscriptions.delete_of_company(transaction, company_id, cascade=cascade):
         return CompanyDeletion.HAS_SUBSCRIPTIONS
+    await transaction.connection.execute(_LOCK_ACCOUNTS, company_id)  # else a token may be made between the two
     await transaction.connection.execute("DELETE FROM tokens WHERE company_id = $1", company_id)
+    await transaction.connection.execute("DELETE FROM accounts WHERE company_id = $1", company_id)
     await transaction.connection.execute(_DELETE_COMPANY, company_id, transaction.wall)
-    await _noted(transaction, company_id)
+    await noted(transaction, company_id)
     return CompanyDeletion.DELETED
 
 
@@ -101,7 +109,10 @@ async def companies(connection: Any, after_id: int, limit: int) -> Page[Company]
 async def create_token(transaction: Transaction, token: Token) -> Creation:
     """Store a new token's hash."""
     connection, company_id = transaction.connection, token.company_id
-    if company_id is not None and await connection.fetchval(_SHARE_COMPANY, company_id) is None:
+    if token.account_id is not None:
+        if await connection.fetchval(_SHARE_ACCOUNT, token.account_id) is None:
+            return Creation.NO_COMPANY
+    elif company_id is not None and not await share_company(transaction, company_id):
         return Creation.NO_COMPANY
     created = await connection.fetchval(
         _CREATE,
@@ -112,13 +123,21 @@ async def create_token(transaction: Transaction, token: Token) -> Creation:
         token.hash,
         token.created_at,
         token.expires_at,
+        token.account_id,
     )
+    if created is not None and token.account_id is not None:
+        return Creation.CREATED
     return await _created(transaction, created)
+
+
+async def share_company(transaction: Transaction, company_id: int) -> bool:
+    """Keep the company from being deleted while this transaction lasts; False: there is none."""
+    return await transaction.connection.fetchval(_SHARE_COMPANY, company_id) is not None
 
 
 async def revoke_token(transaction: Transaction, company_id: int | None, token_id: int) -> bool:
     """Remove a token of this company, or of none."""
-    return await _noted(transaction, await transaction.connection.fetchval(_REVOKE, company_id, token_id))
+    return await noted(transaction, await transaction.connection.fetchval(_REVOKE, company_id, token_id))
 
 
 async def tokens(connection: Any, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
@@ -179,7 +198,7 @@ async def delete_event_type(transaction: Transaction, name: str) -> bool:
     return True
 
 
-async def _noted(transaction: Transaction, changed: object) -> bool:
+async def noted(transaction: Transaction, changed: object) -> bool:
     """Raise the change counter where something changed."""
     if changed is not None:
         await transaction.connection.execute("UPDATE installation SET change_counter = change_counter + 1")
@@ -187,7 +206,7 @@ async def _noted(transaction: Transaction, changed: object) -> bool:
 
 
 async def _created(transaction: Transaction, created: object) -> Creation:
-    return Creation.CREATED if await _noted(transaction, created) else Creation.ID_TAKEN
+    return Creation.CREATED if await noted(transaction, created) else Creation.ID_TAKEN
 
 
 async def _keep_type(

@@ -10,8 +10,9 @@ from typing import Final
 
 from hookline.clock import Clock
 from hookline.fairness import Flight
-from hookline.model import Company, EventType, Subscription, Token
+from hookline.model import Account, Company, EventType, Subscription, Token
 from hookline.storage.postgres import (
+    accounts,
     directory,
     lanes,
     log,
@@ -27,6 +28,7 @@ from hookline.storage.postgres.connection import Patience
 from hookline.storage.postgres.database import Database
 from hookline.storage.postgres.grouping import Groups
 from hookline.storage.protocol import (
+    AccountCreation,
     AttemptPage,
     AttemptQuery,
     Backlog,
@@ -197,6 +199,21 @@ class PostgresStorage:
 
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
         return await self._database.read(lambda connection: directory.token_by_hash(connection, token_hash))
+
+    async def create_account(self, account: Account) -> AccountCreation:
+        return await self._database.write(lambda transaction: accounts.create(transaction, account))
+
+    async def accounts(self, company_id: int, after_id: int, limit: int) -> Page[Account]:
+        return await self._database.read(lambda connection: accounts.page(connection, company_id, after_id, limit))
+
+    async def delete_account(self, company_id: int, account_id: int) -> bool:
+        return await self._database.write(lambda transaction: accounts.delete(transaction, company_id, account_id))
+
+    async def account(self, account_id: int) -> Account | None:
+        return await self._database.read(lambda connection: accounts.by_id(connection, account_id))
+
+    async def account_by_username(self, username: str) -> Account | None:
+        return await self._database.read(lambda connection: accounts.by_username(connection, username))
 
     async def change_counter(self) -> int:
         return await self._database.read(directory.change_counter)

@@ -34,6 +34,12 @@ WITH forgotten AS (
 )
 SELECT count(*) FROM forgotten"""
 
+_FORGET_TOKENS: Final = """
+DELETE FROM tokens WHERE id = any(ARRAY(
+  SELECT id FROM tokens WHERE account_id IS NOT NULL AND expires_at <= $1
+  ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+RETURNING id"""
+
 _BACKLOG: Final = f"""
 SELECT
   (SELECT count(*) FROM (SELECT FROM deliveries WHERE due_at IS NOT NULL LIMIT {OPEN_COUNTED_MAX}) AS open),
@@ -62,9 +68,9 @@ async def close_deleted(transaction: Transaction, limit: int) -> int:
 
 
 async def forget_keys(transaction: Transaction, limit: int) -> int:
-    """Remove keys that have outlived their span."""
-    forgotten: int = await transaction.connection.fetchval(_FORGET_KEYS, transaction.buckets, transaction.wall, limit)
-    return forgotten
+    """Remove keys and tokens of accounts that have outlived their span."""
+    keys: int = await transaction.connection.fetchval(_FORGET_KEYS, transaction.buckets, transaction.wall, limit)
+    return keys + len(await transaction.connection.fetch(_FORGET_TOKENS, transaction.wall, limit))
 
 
 async def backlog(connection: Any, now: int) -> Backlog:

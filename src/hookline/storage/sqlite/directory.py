@@ -11,7 +11,10 @@ from hookline.storage.sqlite import subscriptions
 from hookline.storage.sqlite.transaction import Transaction
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies"
-_TOKEN: Final = "SELECT id, company_id, name, role, hash, created_at, expires_at FROM tokens"  # noqa: S105 - SQL
+_TOKEN: Final = "SELECT id, company_id, name, role, hash, created_at, expires_at, account_id FROM tokens"  # noqa: S105 - SQL
+_CREATE: Final = """
+INSERT INTO tokens (id, company_id, name, role, hash, created_at, expires_at, account_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 _TYPE: Final = "SELECT name, v1_name, v2_name, kind, description, schema FROM event_types"
 
 _PUT_TYPE: Final = """
@@ -36,11 +39,11 @@ def replace_company(transaction: Transaction, company: Company) -> bool:
     """Store a changed name or retention."""
     sql = "UPDATE companies SET name = ?, retention_days = ? WHERE id = ? AND id <> ? AND deleted_at IS NULL"
     replaced = transaction.run(sql, (company.name, company.retention_days, company.id, BUILT_IN_COMPANY_ID))
-    return _noted(transaction, replaced)
+    return noted(transaction, replaced)
 
 
 def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) -> CompanyDeletion:
-    """Mark a company deleted, remove its tokens and, with `cascade`, delete its subscriptions."""
+    """Mark a company deleted, remove its accounts and tokens and, with `cascade`, delete its subscriptions."""
     if company_id == BUILT_IN_COMPANY_ID or company(transaction.connection, company_id) is None:
         return CompanyDeletion.NOT_FOUND
     find = "SELECT id FROM subscriptions WHERE company_id = ? AND deleted_at IS NULL"
@@ -50,8 +53,9 @@ def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) 
     for subscription_id in its_subscriptions:
         subscriptions.delete(transaction, subscription_id)
     transaction.run("DELETE FROM tokens WHERE company_id = ?", (company_id,))
+    transaction.run("DELETE FROM accounts WHERE company_id = ?", (company_id,))
     transaction.run("UPDATE companies SET deleted_at = ? WHERE id = ?", (transaction.wall, company_id))
-    _noted(transaction, 1)
+    noted(transaction, 1)
     return CompanyDeletion.DELETED
 
 
@@ -73,25 +77,39 @@ def companies(connection: apsw.Connection, after_id: int, limit: int) -> Page[Co
 
 def create_token(transaction: Transaction, token: Token) -> Creation:
     """Store a new token's hash."""
-    if token.company_id is not None and company(transaction.connection, token.company_id) is None:
+    if not _has_owner(transaction, token):
         return Creation.NO_COMPANY
-    sql = (
-        "INSERT INTO tokens (id, company_id, name, role, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING"
+    row = (
+        token.id,
+        token.company_id,
+        token.name,
+        token.role,
+        token.hash,
+        token.created_at,
+        token.expires_at,
+        token.account_id,
     )
-    row = (token.id, token.company_id, token.name, token.role, token.hash, token.created_at, token.expires_at)
-    return _created(transaction, transaction.run(sql, row))
+    created = transaction.run(_CREATE, row)
+    if created and token.account_id is not None:
+        return Creation.CREATED
+    return _created(transaction, created)
+
+
+def _has_owner(transaction: Transaction, token: Token) -> bool:
+    if token.account_id is not None:
+        return transaction.one("SELECT 1 FROM accounts WHERE id = ?", (token.account_id,)) is not None
+    return token.company_id is None or company(transaction.connection, token.company_id) is not None
 
 
 def revoke_token(transaction: Transaction, company_id: int | None, token_id: int) -> bool:
     """Remove a token of this company, or of none."""
-    revoked = transaction.run("DELETE FROM tokens WHERE id = ? AND company_id IS ?", (token_id, company_id))
-    return _noted(transaction, revoked)
+    sql = "DELETE FROM tokens WHERE id = ? AND company_id IS ? AND account_id IS NULL"
+    return noted(transaction, transaction.run(sql, (token_id, company_id)))
 
 
 def tokens(connection: apsw.Connection, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
     """Read a page of the tokens of one company, or of none."""
-    sql = f"{_TOKEN} WHERE company_id IS ? AND id > ? ORDER BY id LIMIT ?"
+    sql = f"{_TOKEN} WHERE company_id IS ? AND account_id IS NULL AND id > ? ORDER BY id LIMIT ?"
     return cut([read_token(row) for row in connection.execute(sql, (company_id, after_id, limit + 1))], limit)
 
 
@@ -142,7 +160,7 @@ def delete_event_type(transaction: Transaction, name: str) -> bool:
     return True
 
 
-def _noted(transaction: Transaction, changes: int) -> bool:
+def noted(transaction: Transaction, changes: int) -> bool:
     """Raise the change counter where something changed."""
     if changes:
         transaction.run("UPDATE installation SET change_counter = change_counter + 1")
@@ -150,7 +168,7 @@ def _noted(transaction: Transaction, changes: int) -> bool:
 
 
 def _created(transaction: Transaction, changes: int) -> Creation:
-    return Creation.CREATED if _noted(transaction, changes) else Creation.ID_TAKEN
+    return Creation.CREATED if noted(transaction, changes) else Creation.ID_TAKEN
 
 
 def _raise_catalogue(transaction: Transaction) -> None:

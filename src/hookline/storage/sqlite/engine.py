@@ -15,9 +15,10 @@ import apsw
 from hookline.clock import Clock
 from hookline.errors import StartRefused, Unavailable
 from hookline.fairness import Flight
-from hookline.model import Company, EventType, Subscription, Token
+from hookline.model import Account, Company, EventType, Subscription, Token
 from hookline.storage.migrate import migrations, refuse_outdated, still_needed
 from hookline.storage.protocol import (
+    AccountCreation,
     AttemptPage,
     AttemptQuery,
     Backlog,
@@ -38,7 +39,7 @@ from hookline.storage.protocol import (
     Settlement,
     SubscriptionQuery,
 )
-from hookline.storage.sqlite import directory, lanes, log, replaying, schema, subscriptions, upkeep
+from hookline.storage.sqlite import accounts, directory, lanes, log, replaying, schema, subscriptions, upkeep
 from hookline.storage.sqlite.claiming import ClaimRequest, claim_due
 from hookline.storage.sqlite.committing import Committer, Request, Verb
 from hookline.storage.sqlite.connection import FileLock, connect_reader, connect_writer
@@ -220,6 +221,21 @@ class SqliteStorage:
 
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
         return await self._look_up(lambda connection: directory.token_by_hash(connection, token_hash))
+
+    async def create_account(self, account: Account) -> AccountCreation:
+        return await self._write(lambda transaction: accounts.create(transaction, account))
+
+    async def accounts(self, company_id: int, after_id: int, limit: int) -> Page[Account]:
+        return await self._read(lambda connection: accounts.page(connection, company_id, after_id, limit))
+
+    async def delete_account(self, company_id: int, account_id: int) -> bool:
+        return await self._write(lambda transaction: accounts.delete(transaction, company_id, account_id))
+
+    async def account(self, account_id: int) -> Account | None:
+        return await self._look_up(lambda connection: accounts.by_id(connection, account_id))
+
+    async def account_by_username(self, username: str) -> Account | None:
+        return await self._look_up(lambda connection: accounts.by_username(connection, username))
 
     async def change_counter(self) -> int:
         return await self._look_up(directory.change_counter)

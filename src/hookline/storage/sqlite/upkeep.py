@@ -20,6 +20,10 @@ _FORGET_KEYS: Final = """
 DELETE FROM idempotency_keys
 WHERE key IN (SELECT key FROM idempotency_keys WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"""
 
+_FORGET_TOKENS: Final = """
+DELETE FROM tokens WHERE id IN (
+  SELECT id FROM tokens WHERE account_id IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"""
+
 _OPEN: Final = f"SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE due_at IS NOT NULL LIMIT {OPEN_COUNTED_MAX})"
 _OLDEST_DUE: Final = """
 SELECT min((
@@ -40,8 +44,8 @@ def close_deleted(transaction: Transaction, limit: int) -> int:
 
 
 def forget_keys(transaction: Transaction, limit: int) -> int:
-    """Remove keys that have outlived their span."""
-    return transaction.run(_FORGET_KEYS, (transaction.wall, limit))
+    """Remove keys and tokens of accounts that have outlived their span."""
+    return sum([transaction.run(sql, (transaction.wall, limit)) for sql in (_FORGET_KEYS, _FORGET_TOKENS)])
 
 
 def end_leases(transaction: Transaction) -> None:

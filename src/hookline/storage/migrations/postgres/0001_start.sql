@@ -38,6 +38,24 @@ ALTER TABLE companies ADD CONSTRAINT companies_name CHECK (name <> '');
 ALTER TABLE companies ADD CONSTRAINT companies_retention CHECK (retention_days > 0);
 ALTER TABLE companies ADD CONSTRAINT companies_bucket CHECK (bucket BETWEEN 0 AND 255);
 
+-- Of people and programs of a company; each may hold many short-lived tokens.
+CREATE TABLE accounts (
+  id integer NOT NULL,
+  company_id integer NOT NULL,
+  username text COLLATE "C" NOT NULL,
+  password text,                        -- scrypt, as passwords.py writes it; null: no login by password
+  secret_hash bytea NOT NULL,
+  created_at bigint NOT NULL
+);
+-- distribute: reference
+ALTER TABLE accounts ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
+ALTER TABLE accounts ADD CONSTRAINT accounts_username_once UNIQUE (username);
+ALTER TABLE accounts ADD CONSTRAINT accounts_company FOREIGN KEY (company_id) REFERENCES companies (id);
+ALTER TABLE accounts ADD CONSTRAINT accounts_id CHECK (id >= 1);
+ALTER TABLE accounts ADD CONSTRAINT accounts_username CHECK (username <> '');
+ALTER TABLE accounts ADD CONSTRAINT accounts_secret_hash CHECK (length(secret_hash) = 32);
+CREATE INDEX accounts_of_company ON accounts (company_id, id);
+
 CREATE TABLE tokens (
   id integer NOT NULL,
   company_id integer,
@@ -45,7 +63,8 @@ CREATE TABLE tokens (
   role text NOT NULL,
   hash bytea NOT NULL,
   created_at bigint NOT NULL,
-  expires_at bigint
+  expires_at bigint,
+  account_id integer
 );
 -- distribute: reference
 ALTER TABLE tokens ADD CONSTRAINT tokens_pkey PRIMARY KEY (id);
@@ -55,7 +74,12 @@ ALTER TABLE tokens ADD CONSTRAINT tokens_id CHECK (id >= 1);
 ALTER TABLE tokens ADD CONSTRAINT tokens_hash CHECK (length(hash) = 32);
 ALTER TABLE tokens ADD CONSTRAINT tokens_role CHECK (role IN ('operator', 'publisher', 'member', 'viewer'));
 ALTER TABLE tokens ADD CONSTRAINT tokens_owner CHECK ((company_id IS NULL) = (role IN ('operator', 'publisher')));
-CREATE INDEX tokens_of_company ON tokens (company_id, id);
+ALTER TABLE tokens ADD CONSTRAINT tokens_account FOREIGN KEY (account_id) REFERENCES accounts (id);
+ALTER TABLE tokens ADD CONSTRAINT tokens_of_account_pass
+  CHECK (account_id IS NULL OR (role = 'member' AND expires_at IS NOT NULL));
+CREATE INDEX tokens_of_company ON tokens (company_id, account_id, id);
+CREATE INDEX tokens_of_account ON tokens (account_id) WHERE account_id IS NOT NULL;
+CREATE INDEX tokens_of_accounts_expiry ON tokens (expires_at) WHERE account_id IS NOT NULL;
 
 CREATE TABLE event_types (
   name text COLLATE "C" NOT NULL,

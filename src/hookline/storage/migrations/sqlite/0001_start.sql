@@ -18,6 +18,17 @@ CREATE TABLE companies (
   deleted_at INTEGER
 ) STRICT;
 
+-- Of people and programs of a company; each may hold many short-lived tokens.
+CREATE TABLE accounts (
+  id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647),
+  company_id INTEGER NOT NULL REFERENCES companies (id),
+  username TEXT NOT NULL UNIQUE CHECK (username <> ''),
+  password TEXT,                        -- scrypt, as passwords.py writes it; null: no login by password
+  secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32),
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX accounts_of_company ON accounts (company_id, id);
+
 CREATE TABLE tokens (
   id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647),
   company_id INTEGER REFERENCES companies (id),
@@ -26,9 +37,13 @@ CREATE TABLE tokens (
   hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
   created_at INTEGER NOT NULL,
   expires_at INTEGER,
-  CHECK ((company_id IS NULL) = (role IN ('operator', 'publisher')))
+  account_id INTEGER REFERENCES accounts (id),
+  CHECK ((company_id IS NULL) = (role IN ('operator', 'publisher'))),
+  CHECK (account_id IS NULL OR (role = 'member' AND expires_at IS NOT NULL))
 ) STRICT;
-CREATE INDEX tokens_of_company ON tokens (company_id, id);
+CREATE INDEX tokens_of_company ON tokens (company_id, account_id, id);
+CREATE INDEX tokens_of_account ON tokens (account_id) WHERE account_id IS NOT NULL;
+CREATE INDEX tokens_of_accounts_expiry ON tokens (expires_at) WHERE account_id IS NOT NULL;
 
 CREATE TABLE event_types (
   name TEXT PRIMARY KEY,
