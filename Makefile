@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check interleave bench format pages picture lock clean
+.PHONY: help run demo test check interleave simulate bench format pages picture lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -33,6 +33,10 @@ interleave: $(READY) ## race each two verbs of PostgreSQL; ORDERS=40: in so many
 
 bench: $(READY) ## measure the path from publish to arrival
 	$(BIN)/python bench/end_to_end.py
+
+SEEDS ?= 0-20000
+simulate: $(READY) ## play schedules of the simulation: SEEDS=0-20000, or one with its story: SEEDS=17
+	cd tests && ../$(BIN)/python -m simulation $(SEEDS)
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .

@@ -13,7 +13,7 @@ from hookline.engine import Engine
 from hookline.errors import Unavailable
 from hookline.model import DeliveryState, ErrorClass, Failed, Outcome, Policies, Timings
 from hookline.storage.protocol import Settlement
-from simulation.virtual import VirtualClock, VirtualLoop, run
+from simulation.virtual import VirtualClock, run, virtual_loop
 from simulation.world import World, answered, statuses, until
 
 Scenario = Callable[[World], Awaitable[None]]
@@ -24,7 +24,7 @@ def play(tmp_path: Path) -> Callable[[Scenario], None]:
     """Run a scenario in a world of its own."""
 
     def played(scenario: Scenario) -> None:
-        loop = VirtualLoop()
+        loop = virtual_loop()
         world = World(tmp_path, VirtualClock(loop))
 
         async def whole() -> None:

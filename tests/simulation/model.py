@@ -1,0 +1,641 @@
+"""What the tables should hold: a second, plain implementation of the storage verbs over dictionaries.
+
+It follows the commits in their order and says of each what had to come of it. Written from docs/architecture.md and the
+protocol's docstrings, not from the engines; slow and obvious where they are quick.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from hookline.fairness import Flight
+from hookline.lifecycle import GiveUp, Retry, Succeed
+from hookline.model import EventType, PayloadVersion, Subscription
+from hookline.storage.protocol import (
+    Accepted,
+    Claim,
+    Fence,
+    IdConflict,
+    KeyConflict,
+    Publication,
+    Published,
+    Settlement,
+    Stale,
+)
+
+LOSS_WAITS_MS: Final = (0, 0, 60_000, 300_000, 1_800_000)
+STANDARD_DELAYS: Final = (10, 60, 300)
+
+
+class Violation(AssertionError):
+    """Something that must always hold did not; begins with its number in docs/architecture.md."""
+
+
+def check(invariant: str, holds: object, *said: object) -> None:
+    """Raise `Violation` unless it holds."""
+    if not holds:
+        raise Violation(f"{invariant}: " + " ".join(str(each) for each in said))
+
+
+@dataclass(slots=True)
+class Lane:
+    """A subscription and its queue."""
+
+    subscription: Subscription
+    slots: int
+    hold_until: int = 0
+    deleted_at: int | None = None
+    schedules: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """The retry waits of each of its revisions."""
+    urls: dict[int, str] = field(default_factory=dict)
+    kept_waiting_since: int | None = None
+    """Since when it could have been given something at each claim and was not."""
+
+    def learn(self, subscription: Subscription) -> None:
+        """Take a new revision; attempts claimed under an earlier one keep its rules."""
+        self.subscription = subscription
+        self.schedules[subscription.revision] = schedule_of(subscription)
+        self.urls[subscription.revision] = subscription.callback_url
+
+    @property
+    def is_open(self) -> bool:
+        return self.subscription.active and self.deleted_at is None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One row that the log should hold."""
+
+    number: int
+    status: int | None
+    error: str | None
+    next_attempt_at: int | None
+    dead_lettered: bool
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One row of deliveries as it should be, and what it went through."""
+
+    id: int
+    event_id: str
+    subscription_id: int
+    state: str
+    due_at: int | None
+    attempt: int = 0
+    failures: int = 0
+    losses: int = 0
+    claimed_at: int | None = None
+    reason: str | None = None
+    node: int = 0
+    revision: int = 0
+    type_name: str = ""
+    revision_of: dict[int, int] = field(default_factory=dict)
+    """The subscription's revision under which each attempt was claimed."""
+    log: list[Attempt] = field(default_factory=list)
+    wait_until: int = 0
+    """Before this no attempt may start, whatever the row says."""
+    released: set[int] = field(default_factory=set)
+    succeeded_at: int | None = None
+
+
+@dataclass(slots=True)
+class Event:
+    id: str
+    fingerprint: bytes | None
+    data: bytes
+    event_type: str
+    occurred_at: int
+    answer: Accepted
+
+
+@dataclass(slots=True)
+class Company:
+    revision: int = 1
+    subscription_ids: list[int] = field(default_factory=list)
+
+
+def seen_name(event_type: EventType, version: PayloadVersion) -> str | None:
+    return {"V1": event_type.v1_name, "V2": event_type.v2_name}.get(version.value, event_type.name)
+
+
+class Model:
+    """All of it."""
+
+    def __init__(self, types: Sequence[EventType]) -> None:
+        self.types = {event_type.name: event_type for event_type in types}
+        self.catalogue_revision = 1
+        self.companies: dict[int, Company] = {}
+        self.lanes: dict[int, Lane] = {}
+        self.events: dict[str, Event] = {}
+        self.deliveries: dict[int, Delivery] = {}
+        self.by_event: dict[tuple[str, int], Delivery] = {}
+        self.keys: dict[str, tuple[bytes, tuple[Accepted, ...]]] = {}
+        self.marks: set[str] = set()
+        self.disturbed_at = 0
+        """When a fault last was; nothing may be blamed on it five seconds later."""
+
+    # publishing
+
+    def publish(
+        self, publication: Publication, result: object, new_ids: Sequence[tuple[int, str, int]], wall: int, now: int
+    ) -> None:
+        """`new_ids` are rows of deliveries that came with this commit: id, event id, subscription."""
+        expected = self._judged(publication)
+        if expected is not None:
+            check("I1", result == expected, "publish answered", result, "expected", expected)
+            match expected:
+                case Published():
+                    self.marks.add("repeat answered")
+                case KeyConflict():
+                    self.marks.add("key conflict")
+                case IdConflict():
+                    self.marks.add("id conflict")
+                case _:
+                    self.marks.add("stale matching")
+            return
+        check("I1", isinstance(result, Published), "publish answered", result, "for something new")
+        assert isinstance(result, Published)
+        check("I1", len(result.events) == len(publication.events), "a batch was answered in part")
+        for new, accepted in zip(publication.events, result.events, strict=True):
+            known = self.events.get(new.id)
+            if known is not None:
+                check("I1", accepted == known.answer, "a repeated id got another answer", accepted, known.answer)
+                self.marks.add("repeat within a new batch")
+                continue
+            event_type = self.types[new.event_type]
+            matched = self._matching(event_type, [recipient.company_id for recipient in new.recipients])
+            asked = {each.subscription_id: each.type_name for each in new.deliveries}
+            check("I1", asked == matched, "event", new.id, "was matched", asked, "expected", matched)
+            check(
+                "I1",
+                accepted.deliveries == len(matched),
+                "answered",
+                accepted.deliveries,
+                "deliveries of",
+                len(matched),
+            )
+            occurred_at = wall if new.occurred_at is None else new.occurred_at
+            self.events[new.id] = Event(new.id, new.fingerprint, new.data, new.event_type, occurred_at, accepted)
+            rows = {subscription_id: id_ for id_, event_id, subscription_id in new_ids if event_id == new.id}
+            check(
+                "I1",
+                rows.keys() == matched.keys(),
+                "event",
+                new.id,
+                "has rows for",
+                sorted(rows),
+                "expected",
+                sorted(matched),
+            )
+            for subscription_id, id_ in rows.items():
+                delivery = Delivery(id_, new.id, subscription_id, "pending", now, type_name=matched[subscription_id])
+                self.deliveries[id_] = self.by_event[new.id, subscription_id] = delivery
+                if not self.lanes[subscription_id].is_open:
+                    self.marks.add("published to a held lane")
+        if publication.key:
+            self.keys[publication.key.key] = (publication.key.fingerprint, result.events)
+
+    def _judged(self, publication: Publication) -> object | None:
+        """Say what a publish must be answered where it stores nothing."""
+        if publication.key and publication.key.key in self.keys:
+            fingerprint, answer = self.keys[publication.key.key]
+            return Published(events=answer) if fingerprint == publication.key.fingerprint else KeyConflict()
+        for index, new in enumerate(publication.events):
+            known = self.events.get(new.id) if new.fingerprint else None
+            if known and known.fingerprint != new.fingerprint:
+                return IdConflict(index=index)
+        unknown = [new for new in publication.events if new.id not in self.events]
+        stale = {
+            recipient.company_id
+            for new in unknown
+            for recipient in new.recipients
+            if self.companies[recipient.company_id].revision != recipient.company_revision
+        }
+        is_stale = bool(unknown) and publication.catalogue_revision != self.catalogue_revision
+        if is_stale or stale:
+            return Stale(catalogue=is_stale, company_ids=tuple(sorted(stale)))
+        if not unknown and not publication.key:
+            self.marks.add("repeat answered")
+        return None
+
+    def _matching(self, event_type: EventType, company_ids: Sequence[int]) -> dict[int, str]:
+        found = {}
+        for company_id in company_ids:
+            for id_ in self.companies[company_id].subscription_ids:
+                lane = self.lanes[id_]
+                name = seen_name(event_type, lane.subscription.payload_version)
+                wanted = lane.subscription.event_types
+                if lane.deleted_at is None and name is not None and (wanted is None or name in wanted):
+                    found[id_] = name
+        return found
+
+    # subscriptions
+
+    def create(self, subscription: Subscription) -> None:
+        lane = Lane(subscription, min(2, subscription.policies.max_in_flight))
+        lane.learn(subscription)
+        self.lanes[subscription.id] = lane
+        company = self.companies[subscription.company_id]
+        company.subscription_ids.append(subscription.id)
+        company.revision += 1
+
+    def replace(self, subscription: Subscription, replaced: object, *, lift_hold: bool) -> None:
+        lane = self.lanes[subscription.id]
+        expected = lane.deleted_at is None and lane.subscription.revision == subscription.revision - 1
+        check("I11", replaced is expected, "a change of subscription", subscription.id, "answered", replaced)
+        if not expected:
+            self.marks.add("change over a change")
+            return
+        lane.learn(subscription)
+        lane.slots = min(lane.slots, subscription.policies.max_in_flight)
+        if lift_hold:
+            if lane.hold_until:
+                self.marks.add("hold lifted")
+            lane.hold_until = 0
+        self.companies[subscription.company_id].revision += 1
+
+    def delete(self, subscription_id: int, deleted: object, wall: int) -> None:
+        lane = self.lanes[subscription_id]
+        check("I6", deleted is (lane.deleted_at is None), "deleting", subscription_id, "answered", deleted)
+        if deleted:
+            lane.deleted_at = wall
+            self.companies[lane.subscription.company_id].revision += 1
+
+    def close_deleted(self, count: int, limit: int) -> None:
+        rows = [
+            each
+            for each in self.deliveries.values()
+            if each.state == "pending" and self.lanes[each.subscription_id].deleted_at is not None
+        ]
+        check(
+            "I1",
+            count == min(limit, len(rows)),
+            "closed",
+            count,
+            "deliveries of deleted subscriptions, expected",
+            len(rows),
+        )
+        for delivery in rows:
+            self._end(delivery, "cancelled", "deleted")
+            self.marks.add("cancelled by a delete")
+
+    # the engine
+
+    def claim(
+        self,
+        claim: Claim,
+        *,
+        flight: Flight,
+        known: Mapping[int, int],
+        lease_ms: int,
+        rows_max: int,
+        node: int,
+        now: int,
+        wall: int,
+    ) -> list[tuple[int, int]]:
+        """Take what the claim took; return delivery and number of the attempts that it found lost."""
+        lost = self._lose(claim, now, wall)
+        order = self._due(now)
+        in_flight: dict[int, int] = {}
+        for delivery in self.deliveries.values():
+            if delivery.state == "sending":
+                in_flight[delivery.subscription_id] = in_flight.get(delivery.subscription_id, 0) + 1
+        taken: dict[int, list[int]] = {}
+        for each in claim.deliveries:
+            delivery = self.deliveries[each.id]
+            lane = self.lanes[each.subscription_id]
+            check("I4", delivery.state == "pending", "claimed", each.id, "which is", delivery.state)
+            check(
+                "I15",
+                delivery.due_at is not None and delivery.due_at <= now,
+                "claimed",
+                each.id,
+                (delivery.due_at or 0) - now,
+                "ms early",
+            )
+            check("I6", lane.is_open, "claimed", each.id, "of a closed lane")
+            check(
+                "I8", lane.hold_until <= now, "claimed", each.id, lane.hold_until - now, "ms before the end of a hold"
+            )
+            check(
+                "I11",
+                each.attempt == delivery.attempt + 1,
+                "claim raised attempt",
+                delivery.attempt,
+                "to",
+                each.attempt,
+            )
+            check(
+                "I3", each.failures == delivery.failures, "claim says", each.failures, "failures of", delivery.failures
+            )
+            self._check_content(each)
+            revision = lane.subscription.revision
+            check(
+                "I7",
+                each.subscription_revision == revision,
+                "claimed under revision",
+                each.subscription_revision,
+                "of",
+                revision,
+            )
+            if known.get(each.subscription_id) != revision:
+                check(
+                    "I7",
+                    claim.subscriptions.get(each.subscription_id) == lane.subscription,
+                    "an outdated subscription was given",
+                )
+            delivery.state, delivery.attempt, delivery.claimed_at = "sending", each.attempt, now
+            delivery.due_at, delivery.node, delivery.revision = now + lease_ms, node, revision
+            delivery.revision_of[each.attempt] = revision
+            taken.setdefault(each.subscription_id, []).append(each.id)
+        for subscription_id, ids in taken.items():
+            lane = self.lanes[subscription_id]
+            check(
+                "I14",
+                in_flight.get(subscription_id, 0) + len(ids) <= lane.slots,
+                "lane",
+                subscription_id,
+                "has",
+                lane.slots,
+                "slots;",
+                in_flight.get(subscription_id, 0),
+                "+",
+                len(ids),
+            )
+            check(
+                "I12",
+                sorted(ids) == sorted(order[subscription_id][: len(ids)]),
+                "lane",
+                subscription_id,
+                "gave",
+                ids,
+                "and not its oldest",
+                order[subscription_id],
+            )
+        check("I14", len(claim.deliveries) <= rows_max, "a claim of too many rows")
+        self._check_caps(claim, flight)
+        self._check_waiting(taken, in_flight, flight, now)
+        return lost
+
+    def _lose(self, claim: Claim, now: int, wall: int) -> list[tuple[int, int]]:
+        lost = [
+            each
+            for each in self.deliveries.values()
+            if each.state == "sending" and each.due_at is not None and each.due_at <= now
+        ]
+        check("I12", claim.lost == len(lost), "a claim found", claim.lost, "lost attempts, expected", len(lost))
+        found = [(each.id, each.attempt) for each in lost]
+        parked = 0
+        for delivery in lost:
+            lane = self.lanes[delivery.subscription_id]
+            wait = LOSS_WAITS_MS[delivery.losses] if delivery.losses < 5 else None
+            delivery.losses += 1
+            if lane.deleted_at is not None:
+                self._log(delivery, None, "lost", None, dead=False)
+                self._end(delivery, "cancelled", "deleted")
+                self.marks.add("lost and deleted")
+            elif wait is None:
+                parked += 1
+                self._log(delivery, None, "lost", None, dead=True)
+                self._end(delivery, "dead", "crashed")
+                self.marks.add("parked")
+            else:
+                self._log(delivery, None, "lost", wall + max(wait, lane.hold_until - now), dead=False)
+                delivery.state, delivery.due_at, delivery.claimed_at = "pending", now + wait, None
+                delivery.wait_until = now + wait
+                self.marks.add("lease lost")
+                if delivery.losses > 2:
+                    self.marks.add("loss spaced out")
+        check("I4", claim.parked == parked, "a claim parked", claim.parked, "expected", parked)
+        return found
+
+    def _due(self, now: int) -> dict[int, list[int]]:
+        """Return what is due by lane, oldest first."""
+        rows: dict[int, list[tuple[int, int]]] = {}
+        for each in self.deliveries.values():
+            if each.state == "pending" and each.due_at is not None and each.due_at <= now:
+                rows.setdefault(each.subscription_id, []).append((each.due_at, each.id))
+        return {lane: [id_ for _, id_ in sorted(its)] for lane, its in rows.items()}
+
+    def _check_content(self, each: Any) -> None:
+        event = self.events[each.event_id]
+        said = (each.data, each.occurred_at, each.event_type, each.accepted_at)
+        check(
+            "I7",
+            said == (event.data, event.occurred_at, event.event_type, event.answer.accepted_at),
+            "claimed",
+            each.id,
+            "with other content",
+        )
+
+    def _check_caps(self, claim: Claim, flight: Flight) -> None:
+        total = flight.total
+        companies, hosts = dict(flight.by_company), dict(flight.by_host)
+        pairs = dict(flight.by_company_at_host)
+        for each in claim.deliveries:
+            total += 1
+            pair = (each.company_id, each.host)
+            pairs[pair] = pairs.get(pair, 0) + 1
+            companies[each.company_id] = companies.get(each.company_id, 0) + 1
+            hosts[each.host] = hosts.get(each.host, 0) + 1
+        for host, count in hosts.items():
+            spare = sum(1 for pair in pairs if pair[1] == host and not flight.by_company_at_host.get(pair))
+            most = max(flight.host_capacity, flight.by_host.get(host, 0)) + spare
+            check("I14", count <= most, "host", host, "has", count, "of", most)
+        check("I14", total <= max(flight.capacity, flight.total), "node has", total, "of", flight.capacity)
+        if claim.deliveries and total >= flight.capacity:
+            self.marks.add("node full")
+
+    def _check_waiting(
+        self, taken: Mapping[int, list[int]], in_flight: Mapping[int, int], flight: Flight, now: int
+    ) -> None:
+        """See that no lane waits for long that could be served: what is due moves within five seconds."""
+        due = self._due(now)
+        for subscription_id, lane in self.lanes.items():
+            could = (
+                subscription_id in due
+                and lane.is_open
+                and lane.hold_until <= now
+                and in_flight.get(subscription_id, 0) < lane.slots
+                and subscription_id not in taken
+                and flight.total < flight.capacity * 0.5
+                and flight.by_company.get(lane.subscription.company_id, 0) < max(1, int(flight.capacity * 0.2))
+            )
+            if not could:
+                lane.kept_waiting_since = None
+            elif lane.kept_waiting_since is None:
+                lane.kept_waiting_since = now
+            else:
+                waited = now - max(lane.kept_waiting_since, self.disturbed_at)
+                check(
+                    "I12",
+                    waited <= 5_000,
+                    "lane",
+                    subscription_id,
+                    "has waited",
+                    waited,
+                    "ms with free slots and due rows",
+                )
+
+    def settle(self, settlements: Sequence[Settlement], answers: Sequence[bool], now: int, wall: int) -> None:
+        """Apply the ends of attempts; each is applied exactly where its fence is current."""
+        check("I11", len(answers) == len(settlements), "settle answered", len(answers), "of", len(settlements))
+        holds: dict[int, int] = {}
+        current: list[Settlement] = []
+        before = self._sending_by_lane()
+        for settlement, answer in zip(settlements, answers, strict=True):
+            delivery = self.deliveries[settlement.fence.delivery_id]
+            is_current = delivery.state == "sending" and delivery.attempt == settlement.fence.attempt
+            check(
+                "I11",
+                answer is is_current,
+                "settling attempt",
+                settlement.fence.attempt,
+                "of",
+                delivery.id,
+                "answered",
+                answer,
+                "; it is",
+                delivery.state,
+                delivery.attempt,
+            )
+            if not is_current:
+                self.marks.add("settle refused")
+                continue
+            delivery.state = "settling"
+            current.append(settlement)
+            if settlement.hold_ms is not None:
+                lane_id = settlement.fence.subscription_id
+                holds[lane_id] = max(holds.get(lane_id, 0), now + settlement.hold_ms)
+        for settlement in current:
+            lane = self.lanes[settlement.fence.subscription_id]
+            self._settle_one(
+                settlement, max(lane.hold_until, holds.get(settlement.fence.subscription_id, 0)), now, wall
+            )
+        self._adjust(current, holds, before, wall)
+
+    def _sending_by_lane(self) -> dict[int, int]:
+        counts: dict[int, int] = {}
+        for each in self.deliveries.values():
+            if each.state == "sending":
+                counts[each.subscription_id] = counts.get(each.subscription_id, 0) + 1
+        return counts
+
+    def _settle_one(self, settlement: Settlement, hold_until: int, now: int, wall: int) -> None:
+        delivery = self.deliveries[settlement.fence.delivery_id]
+        lane, record, verdict = self.lanes[delivery.subscription_id], settlement.record, settlement.verdict
+        schedule = lane.schedules[delivery.revision]
+        is_success = record.http_status is not None and 200 <= record.http_status < 300
+        check("I5", isinstance(verdict, Succeed) is is_success, "status", record.http_status, "was judged", verdict)
+        if is_success:
+            self._log(delivery, record.http_status, None, None, dead=False)
+            self._end(delivery, "succeeded", None)
+            delivery.losses, delivery.succeeded_at = 0, now
+            self.marks.add("succeeded after failures" if delivery.failures else "succeeded")
+            if lane.deleted_at is not None:
+                self.marks.add("succeeded after a delete")
+            return
+        failures = delivery.failures
+        delivery.failures, delivery.losses = failures + 1, 0
+        if failures < len(schedule):
+            check("I3", isinstance(verdict, Retry), "a retry is left, but the verdict was", verdict)
+            assert isinstance(verdict, Retry)
+            least = schedule[failures] * 1000
+            check(
+                "I8",
+                least <= verdict.wait_ms <= least * 1.2,
+                "retry",
+                failures + 1,
+                "waits",
+                verdict.wait_ms,
+                "ms of",
+                least,
+            )
+        else:
+            check("I3", isinstance(verdict, GiveUp), "no retry is left, but the verdict was", verdict)
+            assert isinstance(verdict, GiveUp)
+            check(
+                "I6", verdict.gone is (record.http_status == 410), "status", record.http_status, "was judged", verdict
+            )
+        if lane.deleted_at is not None:
+            self._log(delivery, record.http_status, record.error, None, dead=False)
+            self._end(delivery, "cancelled", "deleted")
+            self.marks.add("failed after a delete")
+        elif isinstance(verdict, Retry):
+            self._log(
+                delivery, record.http_status, record.error, wall + max(verdict.wait_ms, hold_until - now), dead=False
+            )
+            delivery.state, delivery.due_at, delivery.claimed_at = "pending", now + verdict.wait_ms, None
+            delivery.wait_until = now + verdict.wait_ms
+            self.marks.add("retry")
+        else:
+            self._log(delivery, record.http_status, record.error, None, dead=True)
+            self._end(delivery, "dead", "exhausted")
+            self.marks.add("dead")
+
+    def _adjust(
+        self, current: Sequence[Settlement], holds: Mapping[int, int], before: Mapping[int, int], wall: int
+    ) -> None:
+        for subscription_id in {settlement.fence.subscription_id for settlement in current}:
+            its = [each for each in current if each.fence.subscription_id == subscription_id]
+            lane = self.lanes[subscription_id]
+            most = lane.subscription.policies.max_in_flight
+            slots = min(lane.slots, most)
+            if before.get(subscription_id, 0) >= lane.slots:
+                slots = min(most, lane.slots + sum(each.record.http_status is not None for each in its))
+            for each in its:
+                if each.record.error == "timeout":
+                    slots = max(1, slots // 2)
+            if slots != lane.slots:
+                self.marks.add("slots grown" if slots > lane.slots else "slots halved")
+            lane.slots = slots
+            if subscription_id in holds:
+                lane.hold_until = max(lane.hold_until, holds[subscription_id])
+                self.marks.add("Retry-After hold")
+            if any(isinstance(each.verdict, GiveUp) and each.verdict.gone for each in its) and lane.is_open:
+                lane.learn(_gone(lane.subscription, wall))
+                self.marks.add("deactivated by 410")
+
+    def release(self, fences: Sequence[Fence], now: int) -> None:
+        for fence in fences:
+            delivery = self.deliveries[fence.delivery_id]
+            if delivery.state == "sending" and delivery.attempt == fence.attempt:
+                delivery.state, delivery.due_at, delivery.claimed_at = "pending", now, None
+                delivery.released.add(fence.attempt)
+                self.marks.add("released unsent")
+            else:
+                self.marks.add("release refused")
+
+    def end_leases(self, now: int) -> None:
+        """Begin a process on a file that no other works on."""
+        for delivery in self.deliveries.values():
+            if delivery.state == "sending":
+                delivery.due_at = now
+
+    def _end(self, delivery: Delivery, state: str, reason: str | None) -> None:
+        delivery.state, delivery.due_at, delivery.claimed_at, delivery.reason = state, None, None, reason
+
+    def _log(self, delivery: Delivery, status: int | None, error: object, next_at: int | None, *, dead: bool) -> None:
+        said = None if error is None else str(error)
+        delivery.log.append(Attempt(delivery.attempt, status, said, next_at, dead))
+
+
+def _gone(subscription: Subscription, wall: int) -> Subscription:
+    return replace(
+        subscription,
+        active=False,
+        inactive_reason="gone",
+        inactive_at=wall,
+        updated_at=wall,
+        revision=subscription.revision + 1,
+    )
+
+
+def schedule_of(subscription: Subscription) -> tuple[int, ...]:
+    said = subscription.policies.retry_delays_seconds
+    if isinstance(said, str):
+        return {"standard": (10, 60, 300), "capped": (10, 60, 300, 300), "hourly": (3600, 3600)}[said]
+    return STANDARD_DELAYS if said is None else said

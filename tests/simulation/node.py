@@ -1,0 +1,155 @@
+"""One node: engine and publisher of the product on a clock of their own, and what the API does beside them.
+
+It can be stopped, resumed and killed between any two steps. Clients outside only ever `ask` it and may get no answer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from random import Random
+from types import SimpleNamespace
+from typing import Any, Final, TypeVar, cast
+
+from hookline.api.context import Api
+from hookline.api.webhooks import CHANGE_TRIES, nothing_starts
+from hookline.dispatch import Targets
+from hookline.egress.url import UrlRules
+from hookline.engine import Engine, Limits
+from hookline.errors import NotFound, Unavailable
+from hookline.model import Subscription
+from hookline.publishing import Publisher
+from hookline.sealing import Keyring
+from hookline.storage.protocol import Catalogue, Storage
+from hookline.subscribing import Rules, SubscriptionRequest, changed
+from hookline.telemetry import Telemetry
+from simulation.database import GroupingWriter, Note
+from simulation.network import End, Network, Receivers, Start
+from simulation.oracle import SOURCE
+from simulation.virtual import NODE, VirtualClock, VirtualLoop
+
+Answer = TypeVar("Answer")
+
+KEYRING: Final = Keyring([bytes(range(32))], bytes)
+RULES: Final = Rules(url_rules=UrlRules(), keyring=KEYRING, timeout_seconds_max=3, shows_settings=False)
+
+
+class Unreachable(Exception):
+    """No answer came: the node is down, stopped, or too slow. What it did is unknown."""
+
+
+class NodeStorage:
+    """The storage as one node calls it: every verb is noted with its caller."""
+
+    def __init__(self, storage: Storage, writer: GroupingWriter, node: int) -> None:
+        self._storage, self._writer, self._node = storage, writer, node
+
+    def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self._storage, verb)
+        writer, node = self._writer, self._node
+
+        async def called(*args: Any, **named: Any) -> Any:
+            writer.note = Note(verb, node, args, named)
+            return await method(*args, **named)
+
+        self.__dict__[verb] = called
+        return called
+
+
+class Node:
+    """A process, or one of several on one database."""
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        loop: VirtualLoop,
+        clock: VirtualClock,
+        storage: Storage,
+        writer: GroupingWriter,
+        random: Random,
+        telemetry: Telemetry,
+        limits: Limits,
+        receivers: Receivers,
+        start: Start,
+        end: End,
+    ) -> None:
+        self.number, self.clock, self._loop = number, clock, loop
+        self.is_down = False
+        self._context = copy_context()
+        self._context.run(NODE.set, number)
+        self.storage = cast(Storage, NodeStorage(storage, writer, number))
+        self.engine = Engine(
+            storage=self.storage,
+            sender=Network(number, receivers, clock.wall_ms, start, end),
+            targets=Targets(
+                keyring=KEYRING, rules=RULES.url_rules, retry_delays_seconds=(10, 60, 300), timeout_seconds_max=3
+            ),
+            clock=clock,
+            random=random,
+            limits=limits,
+            telemetry=telemetry,
+        )
+        self.publisher = Publisher(
+            storage=self.storage, clock=clock, random_bytes=random.randbytes, event_source=SOURCE
+        )
+        self.running: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Start delivering."""
+        self.running = self.task(self.engine.run())
+
+    def task(self, coroutine: Coroutine[Any, Any, Answer]) -> "asyncio.Task[Answer]":
+        """Run something inside the node."""
+        return self._loop.create_task(coroutine, context=self._context.copy())
+
+    def kill(self) -> None:
+        """Let nothing of it run any more; what it has not committed is gone."""
+        self.is_down = True
+        self._loop.stop_node(self.number)
+
+    async def ask(self, coroutine: Coroutine[Any, Any, Answer], seconds: float = 4.0) -> Answer:
+        """Return the node's answer; raise `Unreachable` where none comes in time. The request may still be at work."""
+        if self.is_down:
+            coroutine.close()
+            raise Unreachable
+        task = self.task(coroutine)
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        if done:
+            return task.result()
+        task.add_done_callback(_forgotten)
+        raise Unreachable
+
+    # what the API does
+
+    async def change(self, subscription_id: int, request: SubscriptionRequest, catalogue: Catalogue) -> Subscription:
+        """Change a subscription as `api.webhooks.change` does."""
+        for _ in range(CHANGE_TRIES):
+            before = await self.storage.subscription(subscription_id)
+            if before is None:
+                raise NotFound("There is no such subscription.")
+            after = changed(before, request, catalogue, RULES, now=self.clock.wall_ms())
+            is_on = request.active is True
+            if await self.storage.replace_subscription(after, lift_hold=is_on):
+                break
+        else:
+            raise Unavailable("It kept changing.")
+        if is_on:
+            self.engine.wake()
+        elif request.active is False:
+            await self._nothing_starts(after.id)
+        return after
+
+    async def delete(self, subscription_id: int) -> None:
+        """Delete a subscription as `api.webhooks.delete` does."""
+        if not await self.storage.delete_subscription(subscription_id):
+            raise NotFound("There is no such subscription.")
+        await self._nothing_starts(subscription_id)
+
+    async def _nothing_starts(self, subscription_id: int) -> None:
+        api = cast(Api, SimpleNamespace(storage=self.storage, clock=self.clock))
+        await nothing_starts([subscription_id], api)
+
+
+def _forgotten(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()

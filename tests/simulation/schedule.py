@@ -1,0 +1,124 @@
+"""What happens in one run, drawn from its seed: who is there, what people do, and what breaks, each at its moment."""
+
+from random import Random
+from typing import Any, Final
+
+from msgspec import Struct
+
+from simulation.network import CHARACTERS
+
+HORIZON: Final = 9.0
+"""Seconds in which everything happens; after them faults stop and time runs on."""
+TYPES: Final = ("note.created", "note.created", "collaboration-request.created", "collaboration-request.closed")
+V1_NAMES: Final = ("note.created", "collaboration-request.created")
+
+
+class Step(Struct, frozen=True):
+    """Something to do at a moment."""
+
+    at: float
+    act: str
+    said: dict[str, Any]
+
+
+class Schedule(Struct, frozen=True):
+    """One run."""
+
+    seed: int
+    nodes: int
+    """1: a process with its own SQLite file; 2: two nodes that share a database which outlives them."""
+    skews_ms: tuple[int, ...]
+    capacity: int
+    host_capacity: int
+    companies: int
+    subscriptions: tuple[dict[str, Any], ...]
+    steps: tuple[Step, ...]
+
+
+def draw(seed: int) -> Schedule:
+    """Draw the schedule of a seed."""
+    random = Random(seed)
+    nodes = random.choice((1, 1, 2))
+    companies = random.randint(1, 3)
+    subscriptions = tuple(_subscription(random, companies) for _ in range(random.randint(1, 4)))
+    steps = [
+        *(_publish(random, companies) for _ in range(random.randint(2, 7))),
+        *(_change(random, len(subscriptions)) for _ in range(random.choice((0, 1, 2, 4)))),
+        *(_fault(random, nodes) for _ in range(random.choice((0, 0, 1, 1, 2)))),
+    ]
+    if random.random() < 0.1:
+        steps.append(Step(random.random() * 6, "type", {"name": f"order.{random.choice('ab')}"}))
+    if random.random() < 0.3:
+        steps.append(Step(random.random() * 6, "create", _subscription(random, companies)))
+    return Schedule(
+        seed=seed,
+        nodes=nodes,
+        skews_ms=tuple(random.choice((0, 0, 3_000, -3_000, 86_400_000)) for _ in range(nodes)),
+        capacity=random.choice((100, 100, 20, 4)),
+        host_capacity=random.choice((50, 50, 5, 2)),
+        companies=companies,
+        subscriptions=subscriptions,
+        steps=tuple(sorted(steps, key=lambda step: step.at)),
+    )
+
+
+def _subscription(random: Random, companies: int) -> dict[str, Any]:
+    version = random.choice(("V1", "V1", "V2", "STANDARD", "RAW"))
+    return {
+        "company": random.randrange(companies),
+        "version": version,
+        "types": [random.choice(V1_NAMES)] if version == "V1" and random.random() < 0.3 else None,
+        "character": random.choice((*CHARACTERS, "healthy", "healthy", "moody", "moody")),
+        "kills": random.choice((1, 2, 3, 6)),
+        "delays": random.choice(((1,), (1, 2), (1, 2), (), (2, 3, 5), None if random.random() < 0.2 else (1,))),
+        "timeout": random.choice((1, 1, 2, 3)),
+        "max_in_flight": random.choice((1, 2, 3, 10)),
+        "host": random.choice(("a", "a", "b")),
+        "active": random.random() < 0.9,
+    }
+
+
+def _publish(random: Random, companies: int) -> Step:
+    count = random.choice((1, 1, 1, 1, 2, 3, 5))
+    said = {
+        "events": [
+            {
+                "type": random.choice(TYPES),
+                "companies": random.sample(range(companies), random.randint(1, companies)),
+                "id": random.choice((None, random.randrange(8))),
+                "note": random.choice((0, 0, 1)),
+                "is_dated": random.random() < 0.3,
+            }
+            for _ in range(count)
+        ],
+        "key": random.choice((None, None, random.randrange(5))),
+        "node": random.randrange(2),
+        "again": random.choice((0, 0, 1)),
+    }
+    return Step(random.random() * HORIZON * random.choice((0.3, 1.0)), "publish", said)
+
+
+def _change(random: Random, subscriptions: int) -> Step:
+    act = random.choice(("delete", "pause", "pause", "resume", "resume", "patch", "look"))
+    patch = random.choice(
+        (
+            {"retry_delays_seconds": random.choice(([1], [2, 2], []))},
+            {"max_in_flight": random.choice((1, 2, 5))},
+            {"url": random.randrange(5)},
+            {"timeout_seconds": random.choice((1, 2))},
+        )
+    )
+    said = {"subscription": random.randrange(subscriptions + 1), "node": random.randrange(2), "patch": patch}
+    return Step(random.random() * HORIZON, act, said)
+
+
+def _fault(random: Random, nodes: int) -> Step:
+    act = random.choice(("crash", "crash", "stall", "stall", "bad weather", "slow", "strangers", "restart", "jump"))
+    said = {
+        "node": random.randrange(nodes),
+        "seconds": random.choice((0.3, 1.0, 2.0, 4.0, 9.0)),
+        "down": random.choice((0.0, 0.1, 1.0, 9.0)),
+        "slow": random.choice((0.3, 3.0, 6.0)),
+        "ms": random.choice((-3_600_000, 3_600_000, 5_000, -5_000)),
+    }
+    return Step(random.random() * HORIZON, act, said)
