@@ -37,6 +37,13 @@ def test_a_node_that_ends_is_not_ready_at_once(server: Server) -> None:
     assert server.call("GET", "/v1/me").status == 200
 
 
+def test_a_node_that_ends_asks_its_clients_to_leave(server: Server) -> None:
+    assert "connection" not in server.call("GET", "/v1/me").headers
+    server.is_draining = True
+    for path in ("/v1/me", "/healthz", "/readyz", "/v1/nowhere"):
+        assert server.call("GET", path).headers["connection"] == "close"
+
+
 def test_metrics_count_requests_by_route(server: Server, world: World) -> None:
     server.call("GET", f"/v1/companies/{world.company}")
     answer = server.call("GET", "/metrics", token=None)

@@ -40,6 +40,8 @@ PROCESS_ID_BYTES: Final = 4
 an id that the caller sends is not taken over."""
 ALWAYS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 """On every answer: nearly all are one company's own business, and none is a page."""
+LAST: Final = (b"connection", b"close")
+"""On every answer of a node that is ending: its clients leave in order, and send into no connection that closes."""
 
 OPERATOR: Final = frozenset({Role.OPERATOR})
 PUBLISHERS: Final = frozenset({Role.OPERATOR, Role.PUBLISHER})
@@ -141,6 +143,8 @@ class _App:
             log.exception("request %s failed", request_id)
             response = problem.respond(error, shown_path(scope))
         response.raw_headers += [(b"x-request-id", request_id.encode()), *ALWAYS]
+        if self._api.readiness.is_draining():
+            response.raw_headers.append(LAST)
         if scope["method"] == "HEAD":
             response.body = b""
         await response(scope, receive, send)

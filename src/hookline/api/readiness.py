@@ -23,13 +23,13 @@ class Readiness:
     def __init__(self, storage: Storage, clock: Clock, is_draining: Callable[[], bool]) -> None:
         self._storage = storage
         self._clock = clock
-        self._is_draining = is_draining
+        self.is_draining = is_draining
         self._probe: asyncio.Task[str | None] | None = None
         self._fresh_until = 0.0
 
     async def why_not(self) -> str | None:
         """Return why this node should get no requests, in one sentence; None where it should."""
-        if self._is_draining():
+        if self.is_draining():
             return "This node is ending: it finishes what it has and takes nothing new."
         if self._probe is None or (self._probe.done() and self._clock.monotonic_seconds() >= self._fresh_until):
             self._probe = asyncio.create_task(self._ask())
