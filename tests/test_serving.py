@@ -88,14 +88,26 @@ def test_head_that_comes_in_parts_is_served() -> None:
     assert _talk(scenario).startswith(b"HTTP/1.1 200 ")
 
 
-def test_head_without_end_is_cut_off() -> None:
+def head_of(lines: int) -> bytes:
+    return b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (number, b"x" * 1000) for number in range(lines))
+
+
+def test_head_that_is_too_long_is_refused() -> None:
     async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        writer.write(b"GET / HTTP/1.1\r\n")
-        for number in range(40):
-            writer.write(b"X-%d: %b\r\n" % (number, b"x" * 1000))
+        writer.write(head_of(40) + b"\r\n")
         return await reader.read()
 
     assert _talk(scenario).startswith(b"HTTP/1.1 400 ")
+
+
+def test_head_without_end_is_cut_off_long_before_its_time_is_over() -> None:
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(head_of(200))
+        with suppress(ConnectionError):
+            return await reader.read()
+        return b""
+
+    assert _talk(scenario) == b""
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: te", REQUEST % b"GET" + b"GE"])
