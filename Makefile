@@ -1,6 +1,8 @@
 # Everything runs in .venv, which is made from the lock file the first time it is needed.
 
 PYTHON ?= python3
+IMAGES ?= 100000
+SEED ?= 1000
 ORDERS ?= 40
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +10,7 @@ READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check interleave simulate bench format pages picture lock clean
+.PHONY: help run demo test check interleave simulate powercut bench format pages picture lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -30,6 +32,9 @@ check: $(READY) ## check format, lint, types and generated pages
 
 interleave: $(READY) ## race each two verbs of PostgreSQL; ORDERS=40: in so many orders of their statements
 	HOOKLINE_ORDERS=$(ORDERS) $(BIN)/pytest tests/storage/test_postgres_interleavings.py
+
+powercut: $(READY) ## cut the power; IMAGES=100000: open so many disks that a cut could leave
+	PYTHONPATH=tests $(BIN)/python -m powercut --images $(IMAGES) --seed $(SEED)
 
 bench: $(READY) ## measure the path from publish to arrival
 	$(BIN)/python bench/end_to_end.py
