@@ -43,6 +43,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         egress_allow_hosts=(),
         ca_file=None,
         retry_delays_seconds=(10, 60, 300),
+        circuit=True,
+        deactivate_after_days=5,
         event_source="http://127.0.0.1:8080",
         timeout_seconds_max=30,
         lease_seconds=45,

@@ -577,3 +577,14 @@ def test_a_key_answers_its_first_answer_and_no_other_request(run: Run) -> None:
         assert len(await bench.storage.events(EventQuery(limit=10))) == 1
 
     run(scenario)
+
+
+def test_the_remedy_for_a_name_that_v1_takes_leaves_the_v2_name_as_it_is(run: Run) -> None:
+    async def scenario(bench: Bench) -> None:
+        for v2_name, body in (("order.paid", '{"v1Name":null}'), ("x.paid", '{"v1Name":null,"v2Name":"x.paid"}')):
+            await bench.storage.put_event_type(EventType(name="order.paid", v1_name="order.paid", v2_name=v2_name))
+            with pytest.raises(Invalid) as caught:
+                await bench.publish(eventType="order.paid", data={"timestamp": 1})
+            assert f"`PUT /v1/event-types/order.paid` {body}" in str(caught.value)
+
+    run(scenario)

@@ -370,15 +370,18 @@ def test_pausing_and_resuming_keep_their_moment() -> None:
         assert (resumed.active, resumed.inactive_reason, resumed.inactive_at) == (True, None, None)
 
 
+def test_rate_and_order_are_taken_and_null_restores_their_defaults() -> None:
+    made = create({"ratePerSecond": 5, "ordered": True})
+    assert (made.policies.rate_per_second, made.policies.ordered) == (5, True)
+    assert change(made, {"ratePerSecond": None, "ordered": None}).policies == create().policies
+
+
 # --- not yet ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("member", "value", "default"),
     [
-        ("ratePerSecond", 5, None),
-        ("ordered", True, False),
-        ("ordered", True, None),
         ("clientCertificate", {}, None),
         ("caCertificate", "", None),
         ("validation", "CLOUDEVENTS", None),

@@ -45,6 +45,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     egress_allow_hosts: tuple[str, ...]
     ca_file: str | None
     retry_delays_seconds: tuple[int, ...]
+    circuit: bool
+    """Whether receivers that only fail are left alone."""
+    deactivate_after_days: int
+    """0: never."""
     event_source: str
     timeout_seconds_max: int
     lease_seconds: int
@@ -92,6 +96,10 @@ SETTINGS: Final = (
     Setting("HOOKLINE_EGRESS_ALLOW_HOSTS", "none", "internal host names that callback URLs may use"),
     Setting("HOOKLINE_CA_FILE", "none", "PEM file of further certificate authorities to trust"),
     Setting("HOOKLINE_RETRY_DELAYS_SECONDS", "10,60,300", "waits before the retries where a subscription names none"),
+    Setting("HOOKLINE_CIRCUIT", "on", "`off`: a receiver that only fails is tried as often as any other"),
+    Setting(
+        "HOOKLINE_DEACTIVATE_AFTER_DAYS", "5", "of failures only, then a subscription becomes inactive; `0`: never"
+    ),
     Setting("HOOKLINE_EVENT_SOURCE", "the public URL", "CloudEvents `source`"),
     Setting("HOOKLINE_TIMEOUT_SECONDS_MAX", "30", "the longest `timeoutSeconds`"),
     Setting("HOOKLINE_LEASE_SECONDS", "45", "how long a claimed delivery waits for a node that died"),
@@ -143,6 +151,8 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
         egress_allow_hosts=read.parsed("HOOKLINE_EGRESS_ALLOW_HOSTS", _words, ()),
         ca_file=read.parsed("HOOKLINE_CA_FILE", str, None),
         retry_delays_seconds=read.parsed("HOOKLINE_RETRY_DELAYS_SECONDS", _delays, (10, 60, 300)),
+        circuit=read.choice("HOOKLINE_CIRCUIT", ("on", "off"), "on") == "on",
+        deactivate_after_days=read.integer("HOOKLINE_DEACTIVATE_AFTER_DAYS", 5, 0, 3650),
         event_source=read.text("HOOKLINE_EVENT_SOURCE", public_url),
         timeout_seconds_max=read.integer("HOOKLINE_TIMEOUT_SECONDS_MAX", 30, 1, 300),
         lease_seconds=read.integer("HOOKLINE_LEASE_SECONDS", 45, 1, 3600),

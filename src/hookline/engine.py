@@ -28,6 +28,8 @@ from hookline.telemetry import Telemetry
 log = logging.getLogger("hookline.engine")
 
 Key = TypeVar("Key")
+Chore = Callable[[], Awaitable[object]]
+"""Something small that a node does once a second beside delivering; what it does not finish it goes on with."""
 
 POLL_SECONDS: Final = 1.0
 """The longest that a due delivery waits where every hint was lost."""
@@ -73,6 +75,7 @@ class Engine:
         random: Random,
         limits: Limits,
         telemetry: Telemetry,
+        chores: Sequence[Chore] = (),
     ) -> None:
         self._storage = storage
         self._sender = sender
@@ -81,6 +84,7 @@ class Engine:
         self._random = random
         self._limits = limits
         self._telemetry = telemetry
+        self._chores = (*self._own_chores(), *chores)
         self._in_flight = _InFlight()
         self._ended: list[Settlement] = []
         self._unsent: list[Fence] = []
@@ -312,21 +316,30 @@ class Engine:
 
     # upkeep
 
+    def _own_chores(self) -> Sequence[Chore]:
+        return (
+            self._storage.repair_lanes,
+            lambda: self._storage.close_deleted(UPKEEP_ROWS_MAX),
+            lambda: self._storage.forget_keys(UPKEEP_ROWS_MAX),
+            self._measure_backlog,
+        )
+
     async def _keep_up(self) -> None:
-        """Once a second: mend hints, close what was deleted, forget old keys, measure the backlog."""
+        """Do every chore once a second. One that fails keeps none of the others from being done."""
         while True:
-            try:
-                await self._storage.repair_lanes()
-                await self._storage.close_deleted(UPKEEP_ROWS_MAX)
-                await self._storage.forget_keys(UPKEEP_ROWS_MAX)
-                self._telemetry.backlog(
-                    await self._storage.backlog(), in_flight=self._in_flight.total, unserved=len(self._unserved)
-                )
-            except Unavailable as error:
-                log.warning("upkeep put off: %s", error)
-            except Exception:
-                log.exception("upkeep failed; it goes on in %d s", UPKEEP_SECONDS)
+            for chore in self._chores:
+                try:
+                    await chore()
+                except Unavailable as error:
+                    log.warning("upkeep put off: %s", error)
+                except Exception:
+                    log.exception("upkeep failed; it is tried again in %d s", UPKEEP_SECONDS)
             await asyncio.sleep(UPKEEP_SECONDS)
+
+    async def _measure_backlog(self) -> None:
+        self._telemetry.backlog(
+            await self._storage.backlog(), in_flight=self._in_flight.total, unserved=len(self._unserved)
+        )
 
 
 class _InFlight:

@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
+
+from hookline import circuit, rate
 
 SLOTS_AT_FIRST: Final = 2
 """A new subscription proves with two attempts that it answers, before it may hold more of a shared host."""
@@ -41,6 +43,18 @@ class Flight(Struct, frozen=True, kw_only=True):
     """Subscriptions that this node has found it cannot serve: they get nothing here, and another node may."""
 
 
+class Restraint(Struct, frozen=True, array_like=True):
+    """What else holds a lane back, of the few that anything does."""
+
+    is_ordered: int | bool
+    """One after the other, by age."""
+    rate_per_second: int | None
+    next_start_us: int | None
+    """Of `rate`: nothing may start earlier."""
+    probe_at: int | None
+    """Of an open circuit: when one delivery may be tried."""
+
+
 class Lane(Struct, frozen=True, kw_only=True):
     """The queue of one subscription, as a claim sees it."""
 
@@ -51,6 +65,36 @@ class Lane(Struct, frozen=True, kw_only=True):
     slots: int
     in_flight: int
     """Over all nodes."""
+    restraint: Restraint | None = None
+    due_by: int | None = None
+    """Only what fell due so early may be taken; None: all that is due."""
+
+
+def restrained(lane: Lane, now: int) -> Lane:
+    """Return the lane with the slots that its restraint leaves it at `now`."""
+    restraint = lane.restraint
+    if restraint is None:
+        return lane
+    room, due_by = lane.slots, None
+    if restraint.is_ordered:
+        room = 1 - lane.in_flight
+    if restraint.rate_per_second is not None:
+        room = min(room, rate.room(restraint.rate_per_second, restraint.next_start_us, now * 1000))
+    if restraint.probe_at is not None and restraint.probe_at <= now:
+        room = min(room, 1)
+    elif restraint.probe_at is not None:
+        due_by = now - circuit.WAITED_MS_MAX
+    return structs.replace(lane, slots=min(lane.slots, lane.in_flight + max(0, room)), due_by=due_by)
+
+
+def restraint_after(restraint: Restraint, started: int, now: int) -> Restraint:
+    """Return the restraint of a lane of which `started` attempts start at `now`."""
+    per_second, next_start_us, probe_at = restraint.rate_per_second, restraint.next_start_us, restraint.probe_at
+    if per_second is not None:
+        next_start_us = rate.next_start_us(per_second, next_start_us, now * 1000, started)
+    if probe_at is not None and probe_at <= now:
+        probe_at = now + circuit.PROBE_MS
+    return Restraint(restraint.is_ordered, per_second, next_start_us, probe_at)
 
 
 def share(lanes: Sequence[Lane], flight: Flight, rows_max: int) -> dict[int, int]:

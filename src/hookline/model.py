@@ -74,6 +74,15 @@ class TypeKind(StrEnum):
     OPERATIONAL = "operational"
 
 
+OPERATIONAL_TYPES: Final = (
+    "subscription.failing",
+    "subscription.deactivated",
+    "subscription.recovered",
+    "delivery.dead",
+)
+"""What Hookline itself tells of deliveries: built in, and never caused by one another."""
+
+
 class EventType(Struct, frozen=True, kw_only=True):
     """One row of the catalogue. `v1_name`/`v2_name` None: subscriptions of that version never get it."""
 
@@ -165,6 +174,17 @@ class Secret(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: int | None = None
     hub_from: int | None = None
     """From when on it keys `X-Hub-Signature-256`, which has room for one; None: from its creation."""
+
+
+class InactiveReason(StrEnum):
+    """Why a subscription is inactive, as readers see it."""
+
+    PAUSED = "paused"
+    """Somebody wanted it."""
+    GONE = "gone"
+    """A delivery ended on 410."""
+    FAILING = "failing"
+    """Nothing but failures for days."""
 
 
 class Subscription(Struct, frozen=True, kw_only=True):

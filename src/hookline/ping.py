@@ -10,7 +10,7 @@ import msgspec
 
 from hookline import matching, tokens
 from hookline.errors import Conflict, Unavailable
-from hookline.model import BUILT_IN_COMPANY_ID, PayloadVersion, Recipient, Subscription
+from hookline.model import PayloadVersion, Recipient, Subscription
 from hookline.storage.protocol import Catalogue, NewDelivery, NewEvent, Publication, Published, Storage
 
 EVENT_TYPE: Final = "webhook.ping"
@@ -74,8 +74,6 @@ def _name(catalogue: Catalogue, shape: PayloadVersion) -> str:
 
 
 async def _recipients(storage: Storage, company_id: int) -> tuple[Recipient, ...] | None:
-    """Return whom the event is for: nobody for the operator's own company, which no event can name."""
-    if company_id == BUILT_IN_COMPANY_ID:
-        return ()
+    """Return whom the event is for."""
     found = (await storage.routes([company_id])).get(company_id)
     return None if found is None else (Recipient(company_id=company_id, company_revision=found.revision),)

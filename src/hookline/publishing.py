@@ -21,7 +21,7 @@ from hookline.clock import Clock, milliseconds
 from hookline.errors import FieldError, Invalid, Unavailable
 from hookline.filtering import Document
 from hookline.matching import Demands
-from hookline.model import Entry, EventType, PayloadVersion, Recipient, TypeKind
+from hookline.model import BUILT_IN_COMPANY_ID, Entry, EventType, PayloadVersion, Recipient, TypeKind
 from hookline.storage.protocol import (
     Catalogue,
     IdConflict,
@@ -117,6 +117,17 @@ class _Matched(Struct, frozen=True):
         return (*self.always, *met)
 
 
+class Announcement(Struct, frozen=True, kw_only=True):
+    """An operational event: made by Hookline itself, for companies of which some may be gone by now."""
+
+    id: str
+    """The same for the same announcement, so that repeating it stores nothing."""
+    event_type: str
+    data: bytes
+    """Compact JSON."""
+    company_ids: tuple[int, ...]
+
+
 class _Company:
     """One company's routes, and what they came to for the types published so far."""
 
@@ -163,6 +174,39 @@ class Publisher:
         if refused:
             raise Invalid(f"{refused[0].field}: {refused[0].message}", refused[:ERRORS_MAX])
         return await self._publish(drafts, key)
+
+    async def announce(self, announcement: Announcement) -> None:
+        """Make an operational event durable where any subscription asks for it; repeating it does nothing.
+
+        Nobody waits for the answer: matching is done afresh, as an empty match is compared with nothing.
+        """
+        for _ in range(MATCHING_TRIES):
+            self._forget(Stale(catalogue=True, company_ids=announcement.company_ids))
+            catalogue = await self._load_catalogue()
+            event_type = catalogue.types.get(announcement.event_type)
+            existing = await self._storage.routes(announcement.company_ids)
+            if event_type is None or not existing:
+                return
+            entries: dict[int, tuple[Entry, ...]] = dict.fromkeys(sorted(existing), ())
+            draft = _Draft(
+                place="",
+                id=announcement.id,
+                event_type=announcement.event_type,
+                data=announcement.data,
+                occurred_at=None,
+                fingerprint=sha256(announcement.data).digest(),
+                entries=entries,
+                first_named={},
+                document=Document(announcement.data),
+            )
+            self._companies |= {company_id: _Company(routes) for company_id, routes in existing.items()}
+            event = self._event(draft, event_type, catalogue)
+            if not event.deliveries:
+                return
+            result = await self._storage.publish(Publication(events=(event,), catalogue_revision=catalogue.revision))
+            if not isinstance(result, Stale):
+                return
+        raise Unavailable("Subscriptions changed too quickly to match the event. It is announced later.")
 
     # what the request alone tells
 
@@ -250,7 +294,7 @@ class Publisher:
             company_id for draft in drafts for company_id in draft.entries if company_id not in self._companies
         }:
             found = await self._storage.routes(sorted(missing))
-            _refuse_unknown_companies(drafts, missing - found.keys())
+            _refuse_unknown_companies(drafts, (missing - found.keys()) | (missing & {BUILT_IN_COMPANY_ID}))
             for company_id, routes in found.items():
                 self._companies[company_id] = _Company(routes)
                 self._cached += 1 + len(routes.routes)
@@ -417,9 +461,15 @@ def _type_of(draft: _Draft, catalogue: Catalogue) -> EventType:
         raise Invalid.field(
             f"{draft.place}data",
             f"must not contain {' or '.join(taken)} at the top, where the V1 body has its own: rename it, "
-            f'or set v1Name of {name} to null (`PUT /v1/event-types/{name}` {{"v1Name": null}}).',
+            f"or set v1Name of {name} to null (`PUT /v1/event-types/{name}` {_without_v1(event_type)}).",
         )
     return event_type
+
+
+def _without_v1(event_type: EventType) -> str:
+    """Return the body that takes a type's V1 name away and leaves its V2 name: what is absent becomes the default."""
+    body = {"v1Name": None} | ({} if event_type.v2_name == event_type.name else {"v2Name": event_type.v2_name})
+    return msgspec.json.encode(body).decode()
 
 
 def unknown_type(name: str, known: Iterable[str]) -> str:

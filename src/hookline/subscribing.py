@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
-from hookline import credentials, filtering, matching, retry, signing
+from hookline import credentials, filtering, matching, rate, retry, signing
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.errors import FieldError, Invalid
-from hookline.model import AuthType, PayloadVersion, Policies, Secret, Subscription
+from hookline.model import AuthType, InactiveReason, PayloadVersion, Policies, Secret, Subscription
 from hookline.publishing import DIRECTIONS, ERRORS_MAX, Int, unknown_type
 from hookline.rendering import CLOUDEVENTS, JSON
 from hookline.sealing import Keyring
@@ -56,7 +56,7 @@ class SubscriptionRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     max_in_flight: Annotated[int, Meta(ge=1, le=MAX_IN_FLIGHT_MAX)] | Given = UNSET
     content_type: str | Given = UNSET
     headers: dict[str, str] | Given = UNSET
-    rate_per_second: Any = UNSET
+    rate_per_second: Annotated[int, Meta(ge=1, le=rate.RATE_MAX)] | Given = UNSET
     ordered: bool | Given = UNSET
     filter: Raw | UnsetType = UNSET
     case_directions: list[str] | Given = UNSET
@@ -146,7 +146,7 @@ def changed(
 def _switched(subscription: Subscription, *, is_active: bool, now: int) -> Subscription:
     if is_active == subscription.active:
         return subscription
-    reason, at = (None, None) if is_active else ("paused", now)
+    reason, at = (None, None) if is_active else (InactiveReason.PAUSED, now)
     return structs.replace(subscription, active=is_active, inactive_reason=reason, inactive_at=at)
 
 
@@ -207,29 +207,35 @@ def _unknown(name: str, shape: PayloadVersion, catalogue: Catalogue, known: Abst
 
 
 def _policies(subscription: Subscription, request: SubscriptionRequest, rules: Rules) -> Policies:
-    given: dict[str, Any] = {}
-    defaults = Policies()
-    if request.retry_delays_seconds is not UNSET:
-        given["retry_delays_seconds"] = _retry_delays(request.retry_delays_seconds)
-    if request.timeout_seconds is not UNSET:
-        seconds = request.timeout_seconds
-        if seconds is not None and not 1 <= seconds <= rules.timeout_seconds_max:
-            raise Invalid.field("timeoutSeconds", f"expected a whole number from 1 to {rules.timeout_seconds_max}.")
-        given["timeout_seconds"] = defaults.timeout_seconds if seconds is None else seconds
-    if request.max_in_flight is not UNSET:
-        given["max_in_flight"] = request.max_in_flight or defaults.max_in_flight
-    if request.content_type is not UNSET:
-        given["content_type"] = _content_type(request.content_type, subscription.payload_version)
+    shape, defaults = subscription.payload_version, Policies()
+    readers: dict[str, Callable[[Any], Any]] = {
+        "retry_delays_seconds": _retry_delays,
+        "timeout_seconds": lambda seconds: _timeout(seconds, rules) or defaults.timeout_seconds,
+        "max_in_flight": lambda count: count or defaults.max_in_flight,
+        "rate_per_second": lambda count: count,
+        "ordered": bool,
+        "content_type": lambda name: _content_type(name, shape),
+        "case_directions": lambda names: _case_directions(names, shape),
+        "partner_company_ids": lambda ids: _partners(ids, shape),
+        "filter": _filter,
+    }
+    given = {
+        name: read(getattr(request, name)) for name, read in readers.items() if getattr(request, name) is not UNSET
+    }
     if request.headers is not UNSET:
         given["header_names"] = tuple(request.headers or ())
-    if request.case_directions is not UNSET:
-        given["case_directions"] = _case_directions(request.case_directions, subscription.payload_version)
-    if request.partner_company_ids is not UNSET:
-        given["partner_company_ids"] = _partners(request.partner_company_ids, subscription.payload_version)
-    if request.filter is not UNSET:
-        said = bytes(request.filter)
-        given["filter"] = None if said == b"null" else filtering.compacted(said)
     return structs.replace(subscription.policies, **given) if given else subscription.policies
+
+
+def _timeout(seconds: int | None, rules: Rules) -> int | None:
+    if seconds is not None and not 1 <= seconds <= rules.timeout_seconds_max:
+        raise Invalid.field("timeoutSeconds", f"expected a whole number from 1 to {rules.timeout_seconds_max}.")
+    return seconds
+
+
+def _filter(said: Raw) -> str | None:
+    text = bytes(said)
+    return None if text == b"null" else filtering.compacted(text)
 
 
 def _retry_delays(delays: list[int] | str | None) -> tuple[int, ...] | str | None:
@@ -350,8 +356,6 @@ def _credential(said: Mapping[str, Any], member: str) -> str:
 
 def _refuse_unsupported(request: SubscriptionRequest) -> None:
     asked = {
-        "ratePerSecond": request.rate_per_second,
-        "ordered": request.ordered or None,
         "clientCertificate": request.client_certificate,
         "caCertificate": request.ca_certificate,
         "validation": request.validation,

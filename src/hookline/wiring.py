@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -12,8 +12,9 @@ from random import Random
 import uvloop
 from msgspec import Struct, structs
 
-from hookline import credentials, local_files, logs, machine, serving
+from hookline import circuit, credentials, local_files, logs, machine, serving
 from hookline.accounts import Accounts
+from hookline.announcing import Announcer
 from hookline.api.app import create_app
 from hookline.api.auth import Authenticator
 from hookline.api.context import Api
@@ -25,7 +26,7 @@ from hookline.egress.resolver import DnsResolver
 from hookline.egress.sender import Sender
 from hookline.egress.tls import client_context
 from hookline.egress.url import UrlRules, rules_of
-from hookline.engine import Engine, Limits
+from hookline.engine import Chore, Engine, Limits
 from hookline.errors import StartRefused
 from hookline.model import PayloadVersion, Role
 from hookline.publishing import Publisher
@@ -111,6 +112,9 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         random_bytes = machine.Randomness()
         local_token = new_token(Role.OPERATOR, secrets.token_bytes)
         development_token = local_files.operator_token(settings)
+        publisher = Publisher(
+            storage=storage, clock=clock, random_bytes=random_bytes, event_source=settings.event_source
+        )
         engine = None
         if "engine" in settings.roles:
             sender = Sender(
@@ -129,16 +133,12 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 rules=rules,
                 clock=clock,
                 telemetry=telemetry,
+                chores=[Announcer(storage, publisher).step],
             )
         app = create_app(
             Api(
                 storage=storage,
-                publisher=Publisher(
-                    storage=storage,
-                    clock=clock,
-                    random_bytes=random_bytes,
-                    event_source=settings.event_source,
-                ),
+                publisher=publisher,
                 accounts=Accounts(storage=storage, clock=clock, random_bytes=random_bytes),
                 authenticator=Authenticator(
                     storage,
@@ -198,6 +198,7 @@ def _engine(
     rules: UrlRules,
     clock: Clock,
     telemetry: Telemetry,
+    chores: Sequence[Chore],
 ) -> Engine:
     return Engine(
         storage=storage,
@@ -216,6 +217,7 @@ def _engine(
             lease_ms=settings.lease_seconds * 1000,
         ),
         telemetry=telemetry,
+        chores=chores,
     )
 
 
@@ -223,10 +225,17 @@ def _storage(settings: Settings, clock: Clock, telemetry: Telemetry | None) -> S
     if local_files.is_local(settings):
         from hookline.storage.sqlite import SqliteStorage  # noqa: PLC0415 - a process knows one engine
 
-        return SqliteStorage(local_files.database_of(settings), clock=clock, telemetry=telemetry)
+        return SqliteStorage(
+            local_files.database_of(settings), clock=clock, circuit_rules=_circuit_rules(settings), telemetry=telemetry
+        )
     from hookline.storage.postgres import PostgresStorage  # noqa: PLC0415
 
-    return PostgresStorage(settings.database_url)
+    return PostgresStorage(settings.database_url, circuit_rules=_circuit_rules(settings))
+
+
+def _circuit_rules(settings: Settings) -> circuit.Rules:
+    days = settings.deactivate_after_days
+    return circuit.Rules(is_on=settings.circuit, deactivate_after_ms=days * circuit.DAY_MS if days else None)
 
 
 def _shown_database(settings: Settings) -> str:

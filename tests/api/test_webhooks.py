@@ -160,7 +160,8 @@ def test_a_list_is_narrowed_by_shape(member: Call) -> None:
         ({"callbackUrl": URL, "eventTypes": "note.created"}, "eventTypes"),
         ({"callbackUrl": URL, "maxInFlight": 101}, "maxInFlight"),
         ({"callbackUrl": URL, "retryDelaysSeconds": [5, 0]}, "retryDelaysSeconds[1]"),
-        ({"callbackUrl": URL, "ordered": True}, "ordered"),
+        ({"callbackUrl": URL, "ordered": "yes"}, "ordered"),
+        ({"callbackUrl": URL, "ratePerSecond": 0}, "ratePerSecond"),
         ({"callbackUrl": URL, "callbackAuth": {"type": "BEARER"}}, "callbackAuth.token"),
     ],
 )

@@ -192,7 +192,7 @@ async def test_a_lost_connection_is_unavailable_once_and_then_made_anew(
 async def test_a_statement_that_takes_too_long_is_unavailable(
     postgres_url: str, clock: HandClock, someone: Any
 ) -> None:
-    async with opened(postgres_url, clock, Patience(statement_seconds=0.1)) as storage:
+    async with opened(postgres_url, clock, Patience(statement_seconds=0.5)) as storage:
         await populate(storage, {101: [1001]})
         async with someone.transaction():
             await someone.execute("LOCK TABLE deliveries")
@@ -202,7 +202,7 @@ async def test_a_statement_that_takes_too_long_is_unavailable(
 
 
 async def test_what_runs_into_a_limit_leaves_nothing_behind(postgres_url: str, clock: HandClock, someone: Any) -> None:
-    async with opened(postgres_url, clock, Patience(statement_seconds=0.1)) as storage:
+    async with opened(postgres_url, clock, Patience(statement_seconds=0.5)) as storage:
         await populate(storage, {101: [1001]})
         await publish(storage)
         async with someone.transaction():

@@ -12,7 +12,7 @@ from hookline.api.reading import ID_MAX, no_such_id, path_id, query_instant, que
 from hookline.api.webhooks import subscription_of
 from hookline.errors import Conflict, Invalid
 from hookline.model import DeliveryState, Timings
-from hookline.storage.protocol import AttemptQuery, AttemptRow, DeliveryView, Redelivery
+from hookline.storage.protocol import AttemptQuery, AttemptRow, DeliveryView, Redelivery, Waiting
 
 INT32_MAX: Final = 2**31 - 1
 SIZE: Final = 20
@@ -144,6 +144,8 @@ def reason(delivery: DeliveryView, now: int) -> str | None:
     match delivery.state:
         case DeliveryState.HELD:
             return f"held since {instant(delivery.held_since)}: the subscription is inactive ({delivery.reason})"
+        case DeliveryState.PENDING if delivery.reason == Waiting.RECEIVER_FAILING:
+            return f"waiting: {delivery.reason}, next probe {instant(delivery.due_at)}"
         case DeliveryState.PENDING if delivery.failures:
             return f"waiting: retry at {instant(delivery.due_at)}"
         case DeliveryState.PENDING if delivery.due_at is not None and delivery.due_at > now:

@@ -230,6 +230,22 @@ class Redelivery(Struct, frozen=True, kw_only=True):
     """The event has no data any more: nothing could be sent."""
 
 
+class Notice(Struct, frozen=True, kw_only=True):
+    """What is to be published as an operational event: noted by the verb whose change it tells of."""
+
+    id: int
+    """Of the note; may be given out again once it is dropped."""
+    event_type: str
+    company_id: int
+    subscription_id: int
+    delivery_id: int
+    """The delivery that it came of."""
+    event_id: str
+    reason: str
+    since: int
+    created_at: int
+
+
 class Backlog(Struct, frozen=True, kw_only=True):
     """What waits, for metrics."""
 
@@ -289,6 +305,13 @@ class AttemptPage(Struct, frozen=True, kw_only=True):
     total: int
 
 
+class Waiting(StrEnum):
+    """What keeps a pending delivery waiting beside its own due time."""
+
+    RECEIVER_FAILING = "receiver failing"
+    """The circuit is open; `due_at` is the next probe."""
+
+
 class DeliveryView(Struct, frozen=True, kw_only=True):
     """A delivery as readers see it: `held` and a delete's `cancelled` already derived."""
 
@@ -305,10 +328,10 @@ class DeliveryView(Struct, frozen=True, kw_only=True):
     data: bytes | None
     state: DeliveryState
     reason: str | None
-    """Why it ended (`lifecycle.Reason`), or why its subscription is inactive where it is held."""
+    """Why it ended (`lifecycle.Reason`), why its subscription is inactive where it is held, or `Waiting`."""
     held_since: int | None
     due_at: int | None
-    """Where pending: when its attempt may start, not before the end of its lane's hold."""
+    """Where pending: when its attempt may start, by its lane's hold and circuit too."""
     attempt: int
     failures: int
     settled_at: int | None
@@ -419,7 +442,7 @@ class Storage(Protocol):
         ...
 
     async def routes(self, company_ids: Sequence[int]) -> Mapping[int, Routes]:
-        """Read the routes of the companies; one that does not exist (or is deleted, or built in) is missing."""
+        """Read the routes of the companies; one that does not exist, or is deleted, is missing."""
         ...
 
     async def publish(self, publication: Publication) -> PublishResult:
@@ -451,8 +474,18 @@ class Storage(Protocol):
         False: the fence is not current, nothing was changed for it. Repeating a settlement answers False. A failure
         of a delivery whose subscription is deleted cancels it; `GiveUp(gone=True)` makes the subscription inactive
         (reason `gone`) unless it was changed since the attempt; the lane's slots follow `fairness.slots_after`;
-        `hold_ms` lengthens the lane's hold, never shortens it, and no `next_attempt_at` is before its end.
+        `hold_ms` lengthens the lane's hold, never shortens it, and no `next_attempt_at` is before its end. The lane's
+        health follows `circuit.after`, which may make the subscription inactive (reason `failing`). What is to be told
+        of all this is left as notices.
         """
+        ...
+
+    async def notices(self, limit: int) -> tuple[Notice, ...]:
+        """Read what is to be told, oldest first; deliveries of operational events leave nothing."""
+        ...
+
+    async def drop_notices(self, ids: Sequence[int]) -> None:
+        """Remove notices that have been told; repeating it does nothing, unless new ones were noted meanwhile."""
         ...
 
     async def release(self, fences: Sequence[Fence]) -> None:
@@ -504,7 +537,7 @@ class Storage(Protocol):
         """Store a changed subscription where the stored revision is `subscription.revision - 1`; else False.
 
         Raises its company's revision. Waits already set stay. Deactivation counts for every claim after the answer;
-        `lift_hold` ends a `Retry-After` and makes the lane due.
+        `lift_hold` ends a `Retry-After`, closes the circuit and makes the lane due.
         """
         ...
 

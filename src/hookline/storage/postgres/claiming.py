@@ -5,6 +5,7 @@ asks `fairness.share`, and takes the first rows of the granted ones. Counted bef
 lane twice.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -47,7 +48,7 @@ WITH due AS MATERIALIZED (
     WHERE f.company_id = l.company_id AND f.host = l.host)
   ORDER BY place LIMIT {LANES_MAX}
 ), locked AS MATERIALIZED (
-  SELECT l.subscription_id, l.company_id, l.host, l.slots, l.slots_max, l.hold_until, l.bucket, due.place
+  SELECT l.company_id, l.host, due.place, {", ".join(f"l.{name}" for name in lanes.COLUMNS.split(", "))}
   FROM due JOIN lanes AS l ON l.subscription_id = due.subscription_id AND l.bucket = due.bucket
   WHERE l.bucket = any($1) AND (l.is_open AND l.next_due <= $2) IS TRUE
   FOR NO KEY UPDATE OF l SKIP LOCKED
@@ -63,11 +64,19 @@ as it is, that condition leads to no index, for the lanes are found by their key
 _TAKE: Final = f"""
 WITH walked AS (
   SELECT d.*, row_number() OVER (PARTITION BY d.subscription_id ORDER BY d.due_at, d.id) AS turn
-  FROM unnest($3::integer[], $4::integer[]) AS granted (subscription_id, room) CROSS JOIN LATERAL (
-    SELECT n.id, n.subscription_id, n.due_at, n.data_bytes, n.losses FROM deliveries AS n
-    WHERE n.bucket = any($1::smallint[]) AND n.state = 'pending'
-      AND n.subscription_id = granted.subscription_id AND n.due_at <= $2 AND n.losses < $7
-    ORDER BY n.due_at, n.id LIMIT granted.room
+  FROM unnest($3::integer[], $4::integer[], $8::bigint[], $9::boolean[])
+    AS granted (subscription_id, room, due_by, is_ordered) CROSS JOIN LATERAL (
+    (SELECT n.id, n.subscription_id, n.due_at, n.data_bytes, n.losses FROM deliveries AS n
+    WHERE NOT granted.is_ordered AND n.bucket = any($1::smallint[]) AND n.state = 'pending'
+      AND n.subscription_id = granted.subscription_id AND n.due_at <= granted.due_by AND n.losses < $7
+    ORDER BY n.due_at, n.id LIMIT granted.room)
+    UNION ALL
+    SELECT id, subscription_id, due_at, data_bytes, losses FROM (
+      SELECT n.id, n.subscription_id, n.due_at, n.data_bytes, n.losses, n.state FROM deliveries AS n
+      WHERE granted.is_ordered AND n.bucket = any($1::smallint[]) AND n.subscription_id = granted.subscription_id
+        AND n.due_at IS NOT NULL
+      ORDER BY n.id LIMIT 1
+    ) AS lowest WHERE state = 'pending' AND due_at <= granted.due_by AND losses < $7
   ) AS d
 ), sized AS (
   SELECT id, losses, sum(data_bytes) OVER whole AS total, row_number() OVER whole AS place,
@@ -86,8 +95,9 @@ SELECT t.id, t.attempt, t.failures, t.losses, t.subscription_id, s.revision, t.c
   CASE WHEN row_number() OVER () = 1 THEN ARRAY(SELECT id FROM sized ORDER BY place) END AS "order"
 FROM taken AS t JOIN subscriptions AS s ON s.id = t.subscription_id AND s.bucket = t.bucket
 WHERE s.bucket = any($1)"""
-"""The first rows of each granted lane as far as the bytes go; one always goes. Of suspects only the first does. The
-first row that comes back carries the ids of all in their order, one of each lane a turn.
+"""The first rows of each granted lane as far as the bytes go; one always goes. Of an ordered lane that is its lowest
+open row, if that is due; of suspects only the first goes. The first row that comes back carries the ids of all in their
+order, one of each lane a turn.
 
 Each row is found by its id and by nothing else: joined with what was found, the table was read whole for each row of it
 where the plan had been made for a small one (16,000 pending: 2 s). Written as it is, the state leads to no index.
@@ -122,9 +132,10 @@ async def claim_due(transaction: Transaction, request: ClaimRequest) -> Claim:
     losses = await _losses(transaction)
     due = await _due_lanes(transaction, request)
     granted = fairness.share(due.lanes, request.flight, request.rows_max)
-    taken, found = await _take(transaction, granted, request) if granted else ((), 0)
+    taken, found = await _take(transaction, due, granted, request) if granted else ((), 0)
+    started = Counter(row.subscription_id for row in taken)
     stirred = [
-        due.locked[lane.subscription_id]
+        _stirred(due.locked[lane.subscription_id], started[lane.subscription_id], transaction.now)
         for lane in due.lanes
         if lane.subscription_id in granted or lane.in_flight >= lane.slots
     ]
@@ -150,6 +161,14 @@ async def claim_due(transaction: Transaction, request: ClaimRequest) -> Claim:
             )
         ),
     )
+
+
+def _stirred(lane: LockedLane, started: int, now: int) -> LockedLane:
+    """Return the lane as it is left: what was started counts against its rate, or against its open circuit."""
+    restraint = lane.restraint
+    if restraint is None or not started:
+        return lane
+    return lane.restrained(fairness.restraint_after(restraint, started, now))
 
 
 async def _losses(transaction: Transaction) -> Losses:
@@ -181,23 +200,25 @@ async def _due_lanes(transaction: Transaction, request: ClaimRequest) -> _DueLan
         [host for _, host in blocked],
     )
     due, free = rows[0][0], rows[0][1]
-    locked = [row[2:9] for row in rows] if free else []
-    in_flight = await lanes.in_flight(transaction, [row[0] for row in locked]) if locked else {}
+    locked = {row[5]: LockedLane(*row[5:]) for row in rows} if free else {}
+    in_flight = await lanes.in_flight(transaction, locked) if locked else {}
     return _DueLanes(
         [
-            Lane(
-                subscription_id=subscription_id,
-                company_id=company_id,
-                host=host,
-                slots=slots,
-                in_flight=in_flight.get(subscription_id, 0),
+            fairness.restrained(
+                Lane(
+                    subscription_id=row[5],
+                    company_id=row[2],
+                    host=row[3],
+                    slots=locked[row[5]].slots,
+                    in_flight=in_flight.get(row[5], 0),
+                    restraint=locked[row[5]].restraint,
+                ),
+                transaction.now,
             )
-            for subscription_id, company_id, host, slots, _, _, _ in locked
+            for row in rows
+            if locked
         ],
-        {
-            subscription_id: LockedLane(subscription_id, slots, slots_max, hold_until, bucket)
-            for subscription_id, _, _, slots, slots_max, hold_until, bucket in locked
-        },
+        locked,
         due - free,
     )
 
@@ -222,18 +243,21 @@ class _Taken(NamedTuple):
 
 
 async def _take(
-    transaction: Transaction, granted: Mapping[int, int], request: ClaimRequest
+    transaction: Transaction, due: _DueLanes, granted: Mapping[int, int], request: ClaimRequest
 ) -> tuple[Sequence[_Taken], int]:
     """Take rows, in order; return also how many there were before the bytes were counted."""
+    wanted = [lane for lane in due.lanes if lane.subscription_id in granted]
     rows = await transaction.connection.fetch(
         _TAKE,
         transaction.buckets,
         transaction.now,
-        list(granted),
-        list(granted.values()),
+        [lane.subscription_id for lane in wanted],
+        [granted[lane.subscription_id] for lane in wanted],
         transaction.now + request.lease_ms,
         request.body_bytes_max,
         lifecycle.SUSPECT_LOSSES if request.flight.suspects else LOSSES_END,
+        [transaction.now if lane.due_by is None else lane.due_by for lane in wanted],
+        [bool(lane.restraint and lane.restraint.is_ordered) for lane in wanted],
     )
     taken = {row[0]: _Taken(*row) for row in rows}
     order = rows[0]["order"] if rows else ()

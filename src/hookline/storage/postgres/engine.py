@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Final
 
+from hookline import circuit
 from hookline.clock import Clock
 from hookline.fairness import Flight
 from hookline.model import Account, Company, EventType, Subscription, Token
 from hookline.storage.postgres import (
     accounts,
+    buckets,
     directory,
     lanes,
     log,
+    notices,
     publishing,
     replaying,
     schema,
@@ -41,6 +44,7 @@ from hookline.storage.protocol import (
     EventQuery,
     EventView,
     Fence,
+    Notice,
     Page,
     Publication,
     PublishResult,
@@ -60,8 +64,16 @@ class PostgresStorage:
     An empty database is given the current schema; one with an older schema is refused until it is migrated.
     """
 
-    def __init__(self, dsn: str, *, clock: Clock | None = None, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        clock: Clock | None = None,
+        circuit_rules: circuit.Rules = circuit.RULES,
+        patience: Patience | None = None,
+    ) -> None:
         self._dsn = dsn
+        self._circuit_rules = circuit_rules
         self._database = Database(dsn, clock, patience or Patience())
         self._publishes = Groups[Publication, PublishResult](self._publish, publishing.bytes_of)
         self._turn = asyncio.Lock()
@@ -115,8 +127,14 @@ class PostgresStorage:
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
         async with self._turn:
             return await self._database.write(
-                lambda transaction: settling.settle(transaction, settlements), ids=len(settlements)
+                lambda transaction: settling.settle(transaction, settlements, self._circuit_rules), ids=len(settlements)
             )
+
+    async def notices(self, limit: int) -> tuple[Notice, ...]:
+        return await self._database.read(lambda connection: notices.read(connection, buckets.EVERY, limit))
+
+    async def drop_notices(self, ids: Sequence[int]) -> None:
+        await self._database.write(lambda transaction: notices.drop(transaction, ids))
 
     async def release(self, fences: Sequence[Fence]) -> None:
         async with self._turn:

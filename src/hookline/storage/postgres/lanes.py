@@ -6,8 +6,10 @@ Whoever locks several takes them in the order of their ids, after every other lo
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from hookline.circuit import WAITED_MS_MAX, Health
+from hookline.fairness import Restraint
 from hookline.storage.postgres.database import Transaction
 
 _IN_FLIGHT: Final = """
@@ -15,33 +17,56 @@ SELECT subscription_id, count(*) FROM deliveries
 WHERE bucket = any($1::smallint[]) AND state = 'sending' AND subscription_id = any($2::integer[])
 GROUP BY subscription_id"""
 
-_LOCK: Final = """
-SELECT subscription_id, slots, slots_max, hold_until, bucket FROM lanes
+COLUMNS: Final = (
+    "subscription_id, slots, slots_max, hold_until, bucket, is_ordered, rate_per_second, next_start_us,"
+    " failed_in_a_row, failing_since, probe_at"
+)
+"""Those of a `LockedLane`, in its order."""
+
+_LOCK: Final = f"""
+SELECT {COLUMNS} FROM lanes
 WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])
 ORDER BY subscription_id FOR NO KEY UPDATE"""
 
-_NEXT_DUE: Final = """
+NOT_BEFORE: Final = "greatest(hold_until, (next_start_us + 999) / 1000)"
+"""When the next attempt of a lane may start at the earliest, whatever is due; null: at any time."""
+
+_FIRST: Final = """
+SELECT d.due_at FROM deliveries AS d
+WHERE d.bucket = any($1::smallint[]) AND d.subscription_id = lane.subscription_id AND {order} LIMIT 1"""
+
+_NEXT_DUE: Final = f"""
 CASE WHEN (
   SELECT count(*) FROM deliveries AS d
   WHERE d.bucket = any($1::smallint[]) AND d.state = 'sending' AND d.subscription_id = lane.subscription_id
-) < lane.slots THEN (
-  SELECT greatest(d.due_at, lane.hold_until) FROM deliveries AS d
-  WHERE d.bucket = any($1::smallint[]) AND d.state = 'pending' AND d.subscription_id = lane.subscription_id
-  ORDER BY d.due_at, d.id LIMIT 1
+) < CASE WHEN lane.is_ordered THEN 1 ELSE lane.slots END THEN (
+  SELECT greatest({NOT_BEFORE}, CASE
+    WHEN lane.probe_at IS NULL THEN due_at ELSE least(greatest(due_at, lane.probe_at), due_at + {WAITED_MS_MAX}) END)
+  FROM (SELECT CASE
+      WHEN lane.is_ordered THEN ({_FIRST.format(order="d.due_at IS NOT NULL ORDER BY d.id")})
+      ELSE ({_FIRST.format(order="d.state = 'pending' ORDER BY d.due_at, d.id")})
+    END AS due_at) AS first
+  WHERE due_at IS NOT NULL
 ) END"""
 """Null without a pending row, and with all slots taken: the end of an attempt asks again."""
 
 _WRITE: Final = f"""
-UPDATE lanes SET slots = found.slots, hold_until = found.hold_until, next_due = found.next_due
+UPDATE lanes SET slots = found.slots, hold_until = found.hold_until, next_start_us = found.next_start_us,
+  failed_in_a_row = found.failed_in_a_row, failing_since = found.failing_since, probe_at = found.probe_at,
+  next_due = found.next_due
 FROM (
-  SELECT subscription_id, slots, hold_until, bucket, {_NEXT_DUE} AS next_due
-  FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::smallint[])
-    AS lane (subscription_id, slots, hold_until, bucket)
+  SELECT *, {_NEXT_DUE} AS next_due
+  FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::smallint[], $6::boolean[], $7::bigint[], $8::integer[],
+      $9::bigint[], $10::bigint[])
+    AS lane (subscription_id, slots, hold_until, bucket, is_ordered, next_start_us, failed_in_a_row, failing_since,
+      probe_at)
 ) AS found
 WHERE lanes.bucket = any($1::smallint[]) AND lanes.subscription_id = any($2)
   AND lanes.subscription_id = found.subscription_id AND lanes.bucket = found.bucket
-  AND (lanes.slots, lanes.hold_until, lanes.next_due)
-    IS DISTINCT FROM (found.slots, found.hold_until, found.next_due)"""
+  AND (lanes.slots, lanes.hold_until, lanes.next_start_us, lanes.failed_in_a_row, lanes.failing_since, lanes.probe_at,
+      lanes.next_due)
+    IS DISTINCT FROM (found.slots, found.hold_until, found.next_start_us, found.failed_in_a_row, found.failing_since,
+      found.probe_at, found.next_due)"""
 
 _NEVER: Final = 2**63 - 1
 
@@ -67,6 +92,34 @@ class LockedLane(Struct, frozen=True):
     slots_max: int
     hold_until: int | None
     bucket: int
+    is_ordered: bool
+    rate_per_second: int | None
+    next_start_us: int | None
+    failed_in_a_row: int
+    failing_since: int | None
+    probe_at: int | None
+
+    @property
+    def health(self) -> Health:
+        """How its receiver has done lately."""
+        return Health(self.failed_in_a_row, self.failing_since, self.probe_at)
+
+    @property
+    def restraint(self) -> Restraint | None:
+        """What holds it back beside its slots."""
+        if self.is_ordered or self.rate_per_second is not None or self.probe_at is not None:
+            return Restraint(self.is_ordered, self.rate_per_second, self.next_start_us, self.probe_at)
+        return None
+
+    def with_health(self, health: Health) -> "LockedLane":
+        """Return it with another health."""
+        return structs.replace(
+            self, failed_in_a_row=health.failures, failing_since=health.failing_since, probe_at=health.probe_at
+        )
+
+    def restrained(self, restraint: Restraint) -> "LockedLane":
+        """Return it with what attempts that start now have used up."""
+        return structs.replace(self, next_start_us=restraint.next_start_us, probe_at=restraint.probe_at)
 
 
 async def lock(transaction: Transaction, subscription_ids: Collection[int]) -> Sequence[LockedLane]:
@@ -91,6 +144,11 @@ async def write(transaction: Transaction, lanes: Collection[LockedLane]) -> None
             [lane.slots for lane in lanes],
             [lane.hold_until for lane in lanes],
             [lane.bucket for lane in lanes],
+            [lane.is_ordered for lane in lanes],
+            [lane.next_start_us for lane in lanes],
+            [lane.failed_in_a_row for lane in lanes],
+            [lane.failing_since for lane in lanes],
+            [lane.probe_at for lane in lanes],
         )
 
 

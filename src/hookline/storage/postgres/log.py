@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hookline.circuit import WAITED_MS_MAX
 from hookline.model import (
     DeliveryState,
     Event,
@@ -30,19 +31,32 @@ from hookline.storage.protocol import (
     EventDetail,
     EventQuery,
     EventView,
+    Waiting,
 )
 from hookline.storage.rows import EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
 
 _IS_CLOSED: Final = "(d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL)"
 _IS_HELD: Final = "(d.state = 'pending' AND NOT s.active)"
 _STATE: Final = f"CASE WHEN {_IS_CLOSED} THEN 'cancelled' WHEN {_IS_HELD} THEN 'held' ELSE d.state END"
-_REASON: Final = f"CASE WHEN {_IS_CLOSED} THEN 'deleted' WHEN {_IS_HELD} THEN s.inactive_reason ELSE d.reason END"
-_DUE_AT: Final = """
+_OF_LANE: Final = """(
+  SELECT {what} FROM lanes AS l
+  WHERE l.bucket = any($1) AND l.bucket = d.bucket AND l.subscription_id = d.subscription_id)"""
+_LANE_WAIT: Final = (
+    f"greatest(hold_until, CASE WHEN probe_at IS NOT NULL THEN least(probe_at, d.due_at + {WAITED_MS_MAX}) END)"
+)
+"""Until when a lane keeps a delivery waiting, whatever its due time is; null: it does not."""
+_REASON: Final = f"""
+CASE
+  WHEN {_IS_CLOSED} THEN 'deleted'
+  WHEN {_IS_HELD} THEN s.inactive_reason
+  WHEN d.state = 'pending' AND {_OF_LANE.format(what="probe_at")} IS NOT NULL THEN '{Waiting.RECEIVER_FAILING}'
+  ELSE d.reason
+END"""
+_DUE_AT: Final = f"""
 CASE
   WHEN s.deleted_at IS NOT NULL THEN NULL
-  WHEN d.state = 'pending' AND s.active THEN greatest(d.due_at, (
-    SELECT hold_until FROM lanes AS l
-    WHERE l.bucket = any($1) AND l.bucket = d.bucket AND l.subscription_id = d.subscription_id))
+  WHEN d.state = 'pending' AND s.active THEN greatest(
+    d.due_at, {_OF_LANE.format(what=_LANE_WAIT)})
   ELSE d.due_at
 END"""
 _WITH_SUBSCRIPTIONS: Final = (

@@ -9,9 +9,8 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from hookline.clock import Clock
-from hookline.model import BUILT_IN_COMPANY_ID
 from hookline.storage import records
-from hookline.storage.postgres import buckets, moment
+from hookline.storage.postgres import buckets, lanes, moment
 from hookline.storage.postgres.moment import Moment
 from hookline.storage.protocol import (
     Accepted,
@@ -31,7 +30,7 @@ _LOOK: Final = f"""
 SELECT {moment.CLOCK_AND_IDS},
   (SELECT catalogue_revision FROM installation),
   ARRAY(SELECT ROW(id, revision) FROM companies
-    WHERE id = any($2::integer[]) AND deleted_at IS NULL AND id <> {BUILT_IN_COMPANY_ID}),
+    WHERE id = any($2::bigint[]) AND deleted_at IS NULL),
   ARRAY(SELECT ROW(key, fingerprint, answer, expires_at) FROM idempotency_keys
     WHERE bucket = any($3::smallint[]) AND key = any($4::text[])),
   ARRAY(SELECT ROW(id, fingerprint, event_type, accepted_at, deliveries) FROM event_keys
@@ -41,13 +40,13 @@ SELECT {moment.CLOCK_AND_IDS},
 _FORGET_KEYS: Final = """
 DELETE FROM idempotency_keys WHERE bucket = any($1::smallint[]) AND key = any($2::text[]) AND expires_at <= $3"""
 
-_STORE: Final = """
+_STORE: Final = f"""
 WITH woken AS (
-  UPDATE lanes SET next_due = greatest($1::bigint, lanes.hold_until)
+  UPDATE lanes SET next_due = asleep.until
   FROM (
-    SELECT subscription_id, bucket FROM lanes
+    SELECT subscription_id, bucket, greatest($1::bigint, {lanes.NOT_BEFORE}, probe_at) AS until FROM lanes
     WHERE bucket = any($3::smallint[]) AND subscription_id = any($4::integer[])
-      AND (next_due IS NULL OR next_due > greatest($1, hold_until))
+      AND (next_due IS NULL OR next_due > greatest($1, {lanes.NOT_BEFORE}, probe_at))
     ORDER BY subscription_id FOR NO KEY UPDATE
   ) AS asleep
   WHERE lanes.bucket = any($3) AND lanes.subscription_id = any($4)

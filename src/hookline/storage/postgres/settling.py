@@ -4,23 +4,24 @@ The fence is checked by locking the rows that are still `sending` under the give
 transaction go by id alone, as nobody else can move them. Lanes are locked last and for as short as can be.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, assert_never
 
-from hookline import fairness, lifecycle
+from hookline import circuit, lifecycle
 from hookline.lifecycle import GiveUp, Move, Reason, Retry, Succeed, Verdict
 from hookline.model import ErrorClass
-from hookline.storage.postgres import lanes
+from hookline.storage.postgres import lanes, notices, receivers
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.postgres.lanes import LockedLane
+from hookline.storage.postgres.notices import Note
+from hookline.storage.postgres.receivers import Change
 from hookline.storage.protocol import Fence, Settlement
 
 LOSSES_MAX: Final = 500
 """Passed leases that one claim judges: after a crash with everything in flight, claims stay short."""
 
 _LOCK: Final = """
-SELECT d.id, d.attempt, d.losses, d.subscription_id, d.bucket, s.deleted_at IS NOT NULL, l.hold_until
+SELECT d.id, d.attempt, d.losses, d.subscription_id, d.company_id, d.bucket, s.deleted_at IS NOT NULL, l.hold_until,
+  d.event_key, d.event_bucket
 FROM deliveries AS d
   JOIN subscriptions AS s ON s.id = d.subscription_id AND s.bucket = d.bucket
   JOIN lanes AS l ON l.subscription_id = d.subscription_id AND l.bucket = d.bucket
@@ -53,20 +54,11 @@ _PARK: Final = """
 UPDATE deliveries SET state = $2, due_at = NULL, claimed_at = NULL, reason = $3, settled_at = $4
 WHERE bucket = any($1::smallint[]) AND id = any($5::bigint[])"""
 
-_DEACTIVATE: Final = """
-UPDATE subscriptions SET active = false, inactive_reason = 'gone', inactive_at = $3, updated_at = $3,
-  revision = revision + 1
-WHERE bucket = any($1::smallint[]) AND (id, revision) IN (SELECT * FROM unnest($2::integer[], $4::bigint[]))
-  AND active AND deleted_at IS NULL
-RETURNING id"""
-_CLOSE: Final = """
-UPDATE lanes SET is_open = false WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])"""
-
 _NOTHING_SENT: Final = (None,) * 7
 """Timings, heads and body of an attempt that left no trace."""
 
 
-async def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> Sequence[bool]:
+async def settle(transaction: Transaction, settlements: Sequence[Settlement], rules: circuit.Rules) -> Sequence[bool]:
     """Record the ends of attempts whose fence is current; answer for each whether it was."""
     flying = await _lock(transaction, [settlement.fence for settlement in settlements])
     current: dict[int, Settlement] = {}
@@ -81,16 +73,14 @@ async def settle(transaction: Transaction, settlements: Sequence[Settlement]) ->
             current[fence.delivery_id] = settlement
     if current:
         in_flight = await lanes.in_flight(transaction, {row.subscription_id for row in flying.values()})
-        holds = _holds(transaction, current.values())
+        holds = receivers.holds(transaction, current.values())
         endings = _Endings(transaction)
         for (delivery_id, settlement), attempt_id in zip(current.items(), transaction.ids, strict=False):
             hold_until = holds.get(settlement.fence.subscription_id, 0)
             endings.add(flying[delivery_id], settlement, attempt_id, hold_until)
         await endings.write()
-        gone = await _deactivate_gone(transaction, current.values())
-        await _adjust_lanes(transaction, in_flight, current.values(), holds)
-        if gone:
-            await transaction.connection.execute(_CLOSE, transaction.buckets, gone)
+        told = await receivers.judge(transaction, list(current.values()), in_flight, holds, rules)
+        await notices.note(transaction, [*endings.deaths, *[_note(flying, each) for each in told]])
     return answers
 
 
@@ -109,6 +99,8 @@ async def park(transaction: Transaction, fences: Sequence[Fence]) -> None:
         state = lifecycle.after(lifecycle.SENDING, Move.PARK)
         ending = (state, Reason.UNREADABLE, transaction.wall, list(current))
         await transaction.connection.execute(_PARK, transaction.buckets, *ending)
+        deaths = [row.note(circuit.DEAD, Reason.UNREADABLE, transaction.wall) for row in current.values()]
+        await notices.note(transaction, deaths)
         await _refresh_lanes(transaction, current.values())
 
 
@@ -135,6 +127,7 @@ async def log_losses(transaction: Transaction) -> Losses:
         parked += isinstance(verdict, GiveUp) and not row.is_deleted
         endings.add_loss(row, verdict, attempt_id)
     await endings.write()
+    await notices.note(transaction, endings.deaths)
     await _refresh_lanes(transaction, lost)
     return Losses(len(lost), parked)
 
@@ -146,11 +139,28 @@ class _Flying(NamedTuple):
     attempt: int
     losses: int
     subscription_id: int
+    company_id: int
     bucket: int
     is_deleted: bool
     """Whether its subscription is."""
     hold_until: int | None
     """Of its lane, as it was before."""
+    event_key: int
+    event_bucket: int
+
+    def note(self, event_type: str, reason: str, since: int) -> Note:
+        """Return what is to be told because of it."""
+        return Note(
+            event_type=event_type,
+            reason=reason,
+            since=since,
+            delivery_id=self.id,
+            subscription_id=self.subscription_id,
+            company_id=self.company_id,
+            event_key=self.event_key,
+            event_bucket=self.event_bucket,
+            bucket=self.bucket,
+        )
 
 
 async def _lock(transaction: Transaction, fences: Sequence[Fence]) -> Mapping[int, _Flying]:
@@ -168,58 +178,8 @@ async def _refresh_lanes(transaction: Transaction, moved: Iterable[_Flying]) -> 
     await lanes.write(transaction, await lanes.lock(transaction, {row.subscription_id for row in moved}))
 
 
-def _holds(transaction: Transaction, settlements: Iterable[Settlement]) -> Mapping[int, int]:
-    """Return until when the settlements want their subscriptions held."""
-    holds: dict[int, int] = {}
-    for settlement in settlements:
-        if settlement.hold_ms is not None:
-            subscription_id = settlement.fence.subscription_id
-            holds[subscription_id] = max(holds.get(subscription_id, 0), transaction.now + settlement.hold_ms)
-    return holds
-
-
-async def _adjust_lanes(
-    transaction: Transaction,
-    in_flight: Mapping[int, int],
-    settlements: Iterable[Settlement],
-    holds: Mapping[int, int],
-) -> None:
-    """Grow or halve the lanes' slots, lengthen their holds, and note when each is due next."""
-    answers, timeouts = Counter[int](), Counter[int]()
-    for settlement in settlements:
-        subscription_id = settlement.fence.subscription_id
-        answers[subscription_id] += settlement.answered
-        timeouts[subscription_id] += settlement.timed_out
-    adjusted = []
-    for lane in await lanes.lock(transaction, answers):
-        subscription_id = lane.subscription_id
-        slots = fairness.slots_after(
-            lane.slots,
-            lane.slots_max,
-            in_flight.get(subscription_id, 0),
-            answers[subscription_id],
-            timeouts[subscription_id],
-        )
-        hold_until = max(lane.hold_until or 0, holds.get(subscription_id, 0)) or None
-        adjusted.append(LockedLane(subscription_id, slots, lane.slots_max, hold_until, lane.bucket))
-    await lanes.write(transaction, adjusted)
-
-
-async def _deactivate_gone(transaction: Transaction, settlements: Iterable[Settlement]) -> Sequence[int]:
-    """Make the subscriptions inactive whose receiver said that it is gone for good; return their ids.
-
-    One that was changed since the attempt stays: its receiver was not asked.
-    """
-    gone = {
-        (settlement.fence.subscription_id, settlement.subscription_revision)
-        for settlement in settlements
-        if isinstance(settlement.verdict, GiveUp) and settlement.verdict.gone
-    }
-    if not gone:
-        return []
-    ids, revisions = zip(*gone, strict=True)
-    rows = await transaction.connection.fetch(_DEACTIVATE, transaction.buckets, ids, transaction.wall, revisions)
-    return [row[0] for row in rows]
+def _note(flying: Mapping[int, _Flying], change: Change) -> Note:
+    return flying[change.delivery_id].note(change.event_type, change.reason, change.since)
 
 
 class _Endings:
@@ -229,6 +189,8 @@ class _Endings:
         self._transaction = transaction
         self._moved: list[tuple[Any, ...]] = []
         self._log: list[tuple[Any, ...]] = []
+        self.deaths: list[Note] = []
+        """What is to be told of deliveries that ended without success."""
 
     def add(self, row: _Flying, settlement: Settlement, attempt_id: int, hold_until: int) -> None:
         """Add the end that a worker reports; `hold_until` is what its batch asks of its lane."""
@@ -293,6 +255,7 @@ class _Endings:
             case GiveUp(reason):
                 state = lifecycle.after(lifecycle.SENDING, Move.PARK if is_lost else Move.GIVE_UP)
                 self._moved.append((row.id, state, *counts, None, reason, wall))
+                self.deaths.append(row.note(circuit.DEAD, reason, wall))
                 return None, True
             case _:
                 assert_never(verdict)

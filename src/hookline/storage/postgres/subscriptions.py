@@ -6,8 +6,11 @@ Locks are taken in one order everywhere: company, installation, subscription, la
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec import structs
+
 from hookline import fairness
-from hookline.model import BUILT_IN_COMPANY_ID, Subscription
+from hookline.circuit import HEALTHY
+from hookline.model import Subscription
 from hookline.storage import records
 from hookline.storage.postgres import buckets, lanes
 from hookline.storage.postgres.database import Transaction
@@ -32,7 +35,7 @@ _ROUTES: Final = """
 SELECT c.id, c.revision, s.id, s.payload_version, s.event_types, s.policies
 FROM companies AS c LEFT JOIN subscriptions AS s
   ON s.bucket = any($1::smallint[]) AND s.company_id = c.id AND s.deleted_at IS NULL
-WHERE c.id = any($2::bigint[]) AND c.deleted_at IS NULL AND c.id <> $3
+WHERE c.id = any($2::bigint[]) AND c.deleted_at IS NULL
 ORDER BY c.id, s.id"""
 
 _LOCK_COMPANY: Final = "SELECT id FROM companies WHERE id = $1::bigint AND deleted_at IS NULL FOR NO KEY UPDATE"
@@ -44,8 +47,8 @@ _INSERT: Final = f"""
 INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}, bucket)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"""
 _INSERT_LANE: Final = """
-INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, bucket)
-VALUES ($1, $2, $3, $4, $5, $6, $7)"""
+INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, is_ordered, rate_per_second, bucket)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 _REPLACE: Final = """
 UPDATE subscriptions SET callback_url = $1, event_types = $2, policies = $3, secrets = $4, auth_type = $5,
   auth_sealed = $6, headers_sealed = $7, active = $8, inactive_reason = $9, inactive_at = $10, updated_at = $11,
@@ -53,11 +56,11 @@ UPDATE subscriptions SET callback_url = $1, event_types = $2, policies = $3, sec
 WHERE bucket = $12::smallint AND id = $13::bigint AND company_id = $14::bigint AND revision = $15::bigint - 1
   AND deleted_at IS NULL
 RETURNING id"""
-_REPLACE_LANE: Final = """
-UPDATE lanes SET host = $3, is_open = $4, slots_max = $5, slots = least(slots, $5),
-  hold_until = CASE WHEN $6::boolean THEN NULL ELSE hold_until END
+_REPLACE_LANE: Final = f"""
+UPDATE lanes SET host = $3, is_open = $4, slots_max = $5, slots = least(slots, $5), is_ordered = $6,
+  rate_per_second = $7, next_start_us = CASE WHEN $7::integer IS NOT NULL THEN next_start_us END
 WHERE bucket = $2::smallint AND subscription_id = $1
-RETURNING subscription_id, slots, slots_max, hold_until, bucket"""
+RETURNING {lanes.COLUMNS}"""
 
 _DELETE: Final = """
 UPDATE subscriptions SET deleted_at = $3
@@ -107,11 +110,18 @@ async def create(transaction: Transaction, subscription: Subscription, per_compa
         subscription.updated_at,
         bucket,
     )
-    slots_max = subscription.policies.max_in_flight
-    slots = min(fairness.SLOTS_AT_FIRST, slots_max)
-    host = records.host_of(subscription.callback_url)
+    policies = subscription.policies
     await connection.execute(
-        _INSERT_LANE, subscription.id, company_id, host, subscription.active, slots, slots_max, bucket
+        _INSERT_LANE,
+        subscription.id,
+        company_id,
+        records.host_of(subscription.callback_url),
+        subscription.active,
+        min(fairness.SLOTS_AT_FIRST, policies.max_in_flight),
+        policies.max_in_flight,
+        policies.ordered,
+        policies.rate_per_second,
+        bucket,
     )
     await _keep_routes(transaction, company_id, {subscription.id: records.encode(records.route_of(subscription))})
     return Creation.CREATED
@@ -142,12 +152,21 @@ async def replace(transaction: Transaction, subscription: Subscription, *, lift_
     )
     if replaced is None:
         return False
-    host = records.host_of(subscription.callback_url)
-    slots_max = subscription.policies.max_in_flight
-    lane = await connection.fetchrow(
-        _REPLACE_LANE, subscription.id, bucket, host, subscription.active, slots_max, lift_hold
+    policies = subscription.policies
+    row = await connection.fetchrow(
+        _REPLACE_LANE,
+        subscription.id,
+        bucket,
+        records.host_of(subscription.callback_url),
+        subscription.active,
+        policies.max_in_flight,
+        policies.ordered,
+        policies.rate_per_second,
     )
-    await lanes.write(transaction, [LockedLane(*lane)])
+    lane = LockedLane(*row)
+    if lift_hold:
+        lane = structs.replace(lane.with_health(HEALTHY), hold_until=None)
+    await lanes.write(transaction, [lane])
     await _keep_routes(transaction, company_id, {subscription.id: records.encode(records.route_of(subscription))})
     return True
 
@@ -203,9 +222,9 @@ async def page(connection: Any, query: SubscriptionQuery) -> Page[Subscription]:
 
 
 async def routes(connection: Any, company_ids: Sequence[int]) -> Mapping[int, Routes]:
-    """Read the routes of companies that an event can name."""
+    """Read the routes of companies."""
     its_buckets = [buckets.of_company(company_id) for company_id in company_ids]
-    return read_routes(await connection.fetch(_ROUTES, its_buckets, list(company_ids), BUILT_IN_COMPANY_ID))
+    return read_routes(await connection.fetch(_ROUTES, its_buckets, list(company_ids)))
 
 
 def _names(subscription: Subscription) -> str | None:

@@ -7,11 +7,13 @@ What a verb does stands in the module of its subject.
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 import apsw
 
+from hookline import circuit
 from hookline.clock import Clock
 from hookline.errors import StartRefused, Unavailable
 from hookline.fairness import Flight
@@ -31,6 +33,7 @@ from hookline.storage.protocol import (
     EventQuery,
     EventView,
     Fence,
+    Notice,
     Page,
     Publication,
     PublishResult,
@@ -39,7 +42,7 @@ from hookline.storage.protocol import (
     Settlement,
     SubscriptionQuery,
 )
-from hookline.storage.sqlite import accounts, directory, lanes, log, replaying, schema, subscriptions, upkeep
+from hookline.storage.sqlite import accounts, directory, lanes, log, notices, replaying, schema, subscriptions, upkeep
 from hookline.storage.sqlite.claiming import ClaimRequest, claim_due
 from hookline.storage.sqlite.committing import Committer, Request, Verb
 from hookline.storage.sqlite.connection import FileLock, connect_reader, connect_writer
@@ -68,6 +71,7 @@ class SqliteStorage:
         path: str,
         *,
         clock: Clock,
+        circuit_rules: circuit.Rules = circuit.RULES,
         telemetry: Telemetry | None = None,
         writer: OpenWriter = ThreadedWriter,
         readers: OpenReaders = ThreadedReaders,
@@ -76,6 +80,7 @@ class SqliteStorage:
         self._path = path
         self._directory = Path(path).absolute().parent
         self._clock = clock
+        self._settle = partial(settle, rules=circuit_rules)  # one object: settlements that wait together run together
         self._note_commit = telemetry.committed if telemetry else None
         self._open_writer = writer
         self._open_readers = readers
@@ -146,7 +151,13 @@ class SqliteStorage:
         return await self._write_together(claim_due, request)
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
-        return await self._write_together(settle, settlements)
+        return await self._write_together(self._settle, settlements)
+
+    async def notices(self, limit: int) -> tuple[Notice, ...]:
+        return await self._look_up(lambda connection: notices.read(connection, limit))
+
+    async def drop_notices(self, ids: Sequence[int]) -> None:
+        await self._write(lambda transaction: notices.drop(transaction, ids))
 
     async def release(self, fences: Sequence[Fence]) -> None:
         await self._write_together(release, fences)

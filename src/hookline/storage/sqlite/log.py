@@ -12,6 +12,7 @@ import apsw
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hookline.circuit import WAITED_MS_MAX
 from hookline.model import (
     DeliveryState,
     Event,
@@ -29,6 +30,7 @@ from hookline.storage.protocol import (
     EventDetail,
     EventQuery,
     EventView,
+    Waiting,
 )
 from hookline.storage.rows import EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
 from hookline.storage.sqlite.transaction import json_ids
@@ -39,17 +41,18 @@ CASE
   WHEN d.state = 'pending' AND s.active = 0 THEN 'held'
   ELSE d.state
 END"""
-_REASON: Final = """
+_REASON: Final = f"""
 CASE
   WHEN d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL THEN 'deleted'
   WHEN d.state = 'pending' AND s.active = 0 THEN s.inactive_reason
+  WHEN d.state = 'pending' AND l.probe_at IS NOT NULL THEN '{Waiting.RECEIVER_FAILING}'
   ELSE d.reason
 END"""
-_DUE_AT: Final = """
+_DUE_AT: Final = f"""
 CASE
   WHEN s.deleted_at IS NOT NULL THEN NULL
   WHEN d.state = 'pending' AND s.active = 1
-    THEN max(d.due_at, coalesce((SELECT hold_until FROM lanes AS l WHERE l.subscription_id = d.subscription_id), 0))
+    THEN max(d.due_at, coalesce(l.hold_until, 0), min(coalesce(l.probe_at, 0), d.due_at + {WAITED_MS_MAX}))
   ELSE d.due_at
 END"""
 _IS_CLOSED: Final = "d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL"
@@ -61,6 +64,7 @@ SELECT d.id, d.subscription_id, d.company_id, d.type_name, d.payload_version, d.
   CASE WHEN {_IS_CLOSED} THEN s.deleted_at ELSE d.settled_at END, d.event_key
 FROM deliveries AS d
   JOIN subscriptions AS s ON s.id = d.subscription_id
+  JOIN lanes AS l ON l.subscription_id = d.subscription_id
   JOIN events AS e ON e.key = d.event_key"""
 
 _EVENTS: Final = (

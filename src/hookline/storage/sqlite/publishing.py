@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from hookline.model import BUILT_IN_COMPANY_ID
 from hookline.storage import records
 from hookline.storage.protocol import (
     Accepted,
@@ -25,11 +24,11 @@ from hookline.storage.protocol import (
 from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
 
-_KNOWN: Final = f"""
+_KNOWN: Final = """
 SELECT
   (SELECT catalogue_revision FROM installation),
   (SELECT json_group_array(json_array(id, revision)) FROM companies
-    WHERE id IN (SELECT value FROM json_each(?1)) AND deleted_at IS NULL AND id <> {BUILT_IN_COMPANY_ID}),
+    WHERE id IN (SELECT value FROM json_each(?1)) AND deleted_at IS NULL),
   (SELECT json_group_array(json_array(key, hex(fingerprint), answer)) FROM idempotency_keys
     WHERE key IN (SELECT value FROM json_each(?2)) AND expires_at > ?4),
   (SELECT json_group_array(json_array(id, hex(fingerprint), event_type, accepted_at, deliveries)) FROM events

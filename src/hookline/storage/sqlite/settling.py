@@ -11,12 +11,13 @@ from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 
-from hookline import fairness, lifecycle
+from hookline import circuit, fairness, lifecycle
+from hookline.circuit import Health
 from hookline.lifecycle import GiveUp, Move, Reason, Retry, Succeed, Verdict
-from hookline.model import ErrorClass
+from hookline.model import ErrorClass, InactiveReason
 from hookline.storage import records
 from hookline.storage.protocol import Fence, Settlement
-from hookline.storage.sqlite import lanes
+from hookline.storage.sqlite import lanes, notices
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
 
 LOSSES_MAX: Final = 500
@@ -27,7 +28,8 @@ SELECT
   (SELECT json_group_array(json_array(id, attempt)) FROM deliveries
     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'sending'),
   (SELECT json_group_array(json_array(l.subscription_id, s.deleted_at IS NOT NULL, l.slots, l.slots_max, l.hold_until,
-      (SELECT count(*) FROM deliveries AS d WHERE d.state = 'sending' AND d.subscription_id = l.subscription_id)))
+      (SELECT count(*) FROM deliveries AS d WHERE d.state = 'sending' AND d.subscription_id = l.subscription_id),
+      json_array(l.failed_in_a_row, l.failing_since, l.probe_at)))
     FROM lanes AS l JOIN subscriptions AS s ON s.id = l.subscription_id
     WHERE l.subscription_id IN (SELECT value FROM json_each(?2)))"""
 
@@ -38,7 +40,7 @@ SELECT json_group_array(json_array(d.id, attempt, losses, d.subscription_id, del
 ) AS d JOIN subscriptions AS s ON s.id = d.subscription_id JOIN lanes AS l ON l.subscription_id = d.subscription_id"""
 
 _FLYING: Final = msgspec.json.Decoder(list[tuple[int, int]])
-_LANES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int | None, int]])
+_LANES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int | None, int, Health]])
 _LOSSES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int, int | None]])
 
 _NOTHING_SENT: Final = (None,) * 7
@@ -75,15 +77,23 @@ _PARK: Final = (
     " WHERE id IN (SELECT value FROM json_each(?4))"
 )
 _DEACTIVATE: Final = (
-    "UPDATE subscriptions SET active = 0, inactive_reason = 'gone', inactive_at = ?1, updated_at = ?1,"
-    " revision = revision + 1"
-    " WHERE (id, revision) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?2)) AND active = 1"
-    " AND deleted_at IS NULL RETURNING id"
+    "UPDATE subscriptions SET active = 0, inactive_reason = ?2, inactive_at = ?1, updated_at = ?1,"
+    " revision = subscriptions.revision + 1"
+    " FROM (SELECT value ->> 0 AS id, value ->> 1 AS revision FROM json_each(?3)) AS asked"
+    " WHERE subscriptions.id = asked.id AND subscriptions.revision = coalesce(asked.revision, subscriptions.revision)"
+    " AND active = 1 AND deleted_at IS NULL RETURNING subscriptions.id"
+)
+_JUDGE: Final = Bulk(
+    "UPDATE lanes SET failed_in_a_row = g.column2, failing_since = g.column3, probe_at = g.column4"
+    " FROM (VALUES {rows}) AS g WHERE g.column1 IS NOT NULL AND lanes.subscription_id = g.column1",
+    columns=4,
 )
 _CLOSE: Final = "UPDATE lanes SET is_open = 0 WHERE subscription_id IN (SELECT value FROM json_each(?1))"
 
 
-def settle(transaction: Transaction, requests: Sequence[Sequence[Settlement]]) -> Sequence[Sequence[bool]]:
+def settle(
+    transaction: Transaction, requests: Sequence[Sequence[Settlement]], rules: circuit.Rules = circuit.RULES
+) -> Sequence[Sequence[bool]]:
     """Record the ends of attempts whose fence is current; answer for each whether it was."""
     settlements = list(chain.from_iterable(requests))
     flying, its_lanes = _read(transaction, [settlement.fence for settlement in settlements])
@@ -99,6 +109,7 @@ def settle(transaction: Transaction, requests: Sequence[Sequence[Settlement]]) -
         endings.write()
         _adjust_lanes(transaction, its_lanes, current, holds)
         _deactivate_gone(transaction, current)
+        _judge(transaction, its_lanes, current, rules)
         lanes.refresh(transaction, its_lanes)
     answer = iter(answers)
     return [tuple([next(answer) for _ in request]) for request in requests]
@@ -123,6 +134,7 @@ def park(transaction: Transaction, requests: Sequence[Sequence[Fence]]) -> Seque
     if current:
         state = lifecycle.after(lifecycle.SENDING, Move.PARK)
         transaction.run(_PARK, (state, Reason.UNREADABLE, transaction.wall, json_ids(current)))
+        notices.note_dead(transaction, current)
         lanes.refresh(transaction, its_lanes)
     return [None] * len(requests)
 
@@ -156,6 +168,7 @@ class _LaneState(NamedTuple):
     slots_max: int
     hold_until: int | None
     in_flight: int
+    health: Health
 
 
 def _read(transaction: Transaction, fences: Sequence[Fence]) -> tuple[dict[int, int], Mapping[int, _LaneState]]:
@@ -214,13 +227,61 @@ def _deactivate_gone(transaction: Transaction, settlements: Sequence[Settlement]
     One that was changed since the attempt stays: its receiver was not asked.
     """
     gone = {
-        (settlement.fence.subscription_id, settlement.subscription_revision)
+        settlement.fence.subscription_id: settlement
         for settlement in settlements
         if isinstance(settlement.verdict, GiveUp) and settlement.verdict.gone
     }
     if gone:
-        deactivated = transaction.connection.execute(_DEACTIVATE, (transaction.wall, records.encode(gone)))
-        transaction.run(_CLOSE, (json_ids([row[0] for row in deactivated]),))
+        asked = [(subscription_id, each.subscription_revision) for subscription_id, each in gone.items()]
+        _deactivate(transaction, InactiveReason.GONE, asked, gone)
+
+
+def _judge(
+    transaction: Transaction,
+    its_lanes: Mapping[int, _LaneState],
+    settlements: Sequence[Settlement],
+    rules: circuit.Rules,
+) -> None:
+    """Follow the health of receivers that fail, or did until now: open and close circuits, switch off the hopeless."""
+    ended: dict[int, list[Settlement]] = {}
+    for settlement in settlements:
+        lane = its_lanes[settlement.fence.subscription_id]
+        if not lane.is_deleted and (lane.health.failures or not isinstance(settlement.verdict, Succeed)):
+            ended.setdefault(lane.subscription_id, []).append(settlement)
+    if not ended:
+        return
+    rows, notes, hopeless = [], [], dict[int, Settlement]()
+    for subscription_id, each in ended.items():
+        successes = [isinstance(settlement.verdict, Succeed) for settlement in each]
+        before, now = its_lanes[subscription_id].health, transaction.now
+        health, change = circuit.after(before, successes, now, rules)
+        rows.append((subscription_id, health.failures, health.failing_since, health.probe_at))
+        if change is circuit.Change.DEACTIVATED:
+            hopeless[subscription_id] = each[-1]
+        elif change is not None:
+            since = transaction.wall - (now - (health.failing_since or now))
+            notes.append((change, each[-1].fence.delivery_id, circuit.REASONS[change], since))
+    _JUDGE.run(transaction, rows)
+    notices.note(transaction, notes)
+    if hopeless:
+        _deactivate(
+            transaction, InactiveReason.FAILING, [(subscription_id, None) for subscription_id in hopeless], hopeless
+        )
+
+
+def _deactivate(
+    transaction: Transaction,
+    reason: InactiveReason,
+    asked: Sequence[tuple[int, int | None]],
+    causes: Mapping[int, Settlement],
+) -> None:
+    """Switch subscriptions off, each where it is of the revision that is asked for, and tell of it."""
+    cursor = transaction.connection.execute(_DEACTIVATE, (transaction.wall, reason, records.encode(asked)))
+    deactivated = [row[0] for row in cursor]
+    transaction.run(_CLOSE, (json_ids(deactivated),))
+    change = circuit.Change.DEACTIVATED
+    rows = [(change, causes[key].fence.delivery_id, reason, transaction.wall) for key in deactivated]
+    notices.note(transaction, rows)
 
 
 class _Endings:
@@ -229,6 +290,7 @@ class _Endings:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
         self._succeeded: list[int] = []
+        self._dead: list[int] = []
         self._moved: list[tuple[Any, ...]] = []
         self._log: list[tuple[Any, ...]] = []
 
@@ -274,6 +336,7 @@ class _Endings:
             transaction.run(_SUCCEED, (transaction.wall, json_ids(self._succeeded)))
         _FAIL.run(transaction, self._moved)
         _LOG.run(transaction, self._log, (transaction.wall,))
+        notices.note_dead(transaction, self._dead)
 
     def _move(
         self, fence: Fence, verdict: Verdict, failures: int, losses: int, hold_until: int, *, is_deleted: bool
@@ -295,6 +358,7 @@ class _Endings:
             case GiveUp(reason):
                 state = lifecycle.after(lifecycle.SENDING, Move.PARK if losses else Move.GIVE_UP)
                 self._moved.append((fence.delivery_id, state, failures, losses, None, reason, wall))
+                self._dead.append(fence.delivery_id)
                 return None, True
             case _:
                 assert_never(verdict)

@@ -6,7 +6,7 @@ from typing import Any, Final
 import apsw
 
 from hookline import fairness
-from hookline.model import BUILT_IN_COMPANY_ID, Subscription
+from hookline.model import Subscription
 from hookline.storage import records
 from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery, Unreadable
 from hookline.storage.rows import DAMAGE, SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription, try_subscription
@@ -25,21 +25,26 @@ _PAGE_OF_COMPANY: Final = _PAGE.format(narrowed="AND company_id = ?4")
 _ROUTES: Final = """
 SELECT c.id, c.revision, s.id, s.payload_version, s.event_types, s.policies
 FROM companies AS c LEFT JOIN subscriptions AS s ON s.company_id = c.id AND s.deleted_at IS NULL
-WHERE c.id IN (SELECT value FROM json_each(?1)) AND c.deleted_at IS NULL AND c.id <> ?2
+WHERE c.id IN (SELECT value FROM json_each(?1)) AND c.deleted_at IS NULL
 ORDER BY c.id, s.id"""
 
 _INSERT: Final = f"INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}) VALUES ({', '.join('?' * 16)})"
 _INSERT_LANE: Final = (
-    "INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, is_ordered, rate_per_second)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _REPLACE: Final = """
 UPDATE subscriptions SET callback_url = ?, event_types = ?, policies = ?, secrets = ?, auth_type = ?, auth_sealed = ?,
   headers_sealed = ?, active = ?, inactive_reason = ?, inactive_at = ?, updated_at = ?, revision = revision + 1
 WHERE id = ? AND revision = ? - 1 AND deleted_at IS NULL"""
 _REPLACE_LANE: Final = """
-UPDATE lanes SET host = ?2, is_open = ?3, slots_max = ?4, slots = min(slots, ?4),
-  hold_until = CASE WHEN ?5 THEN NULL ELSE hold_until END
+UPDATE lanes SET host = ?2, is_open = ?3, slots_max = ?4, slots = min(slots, ?4), is_ordered = ?5,
+  rate_per_second = ?6, next_start_us = CASE WHEN ?6 IS NOT NULL THEN next_start_us END
 WHERE subscription_id = ?1"""
+_LIFT: Final = (
+    "UPDATE lanes SET hold_until = NULL, failed_in_a_row = 0, failing_since = NULL, probe_at = NULL"
+    " WHERE subscription_id = ?"
+)
 
 _DELETE: Final = "UPDATE subscriptions SET deleted_at = ? WHERE id = ?"
 _CLOSE_LANE: Final = "UPDATE lanes SET is_open = 0 WHERE subscription_id = ?"
@@ -80,10 +85,20 @@ def create(transaction: Transaction, subscription: Subscription, per_company_max
             subscription.updated_at,
         ),
     )
-    slots_max = subscription.policies.max_in_flight
-    slots = min(fairness.SLOTS_AT_FIRST, slots_max)
-    host = records.host_of(subscription.callback_url)
-    transaction.run(_INSERT_LANE, (subscription.id, company_id, host, subscription.active, slots, slots_max))
+    policies = subscription.policies
+    transaction.run(
+        _INSERT_LANE,
+        (
+            subscription.id,
+            company_id,
+            records.host_of(subscription.callback_url),
+            subscription.active,
+            min(fairness.SLOTS_AT_FIRST, policies.max_in_flight),
+            policies.max_in_flight,
+            policies.ordered,
+            policies.rate_per_second,
+        ),
+    )
     _keep_route(transaction, company_id, subscription.id, records.encode(records.route_of(subscription)))
     return Creation.CREATED
 
@@ -110,9 +125,20 @@ def replace(transaction: Transaction, subscription: Subscription, *, lift_hold: 
     )
     if not replaced:
         return False
-    host = records.host_of(subscription.callback_url)
-    slots_max = subscription.policies.max_in_flight
-    transaction.run(_REPLACE_LANE, (subscription.id, host, subscription.active, slots_max, lift_hold))
+    policies, host = subscription.policies, records.host_of(subscription.callback_url)
+    transaction.run(
+        _REPLACE_LANE,
+        (
+            subscription.id,
+            host,
+            subscription.active,
+            policies.max_in_flight,
+            policies.ordered,
+            policies.rate_per_second,
+        ),
+    )
+    if lift_hold:
+        transaction.run(_LIFT, (subscription.id,))
     lanes.refresh(transaction, [subscription.id])
     route = records.encode(records.route_of(subscription))
     _keep_route(transaction, subscription.company_id, subscription.id, route)
@@ -166,8 +192,8 @@ def page(connection: apsw.Connection, query: SubscriptionQuery) -> Page[Subscrip
 
 
 def routes(connection: apsw.Connection, company_ids: Sequence[int]) -> Mapping[int, Routes]:
-    """Read the routes of companies that an event can name."""
-    return read_routes(connection.execute(_ROUTES, (json_ids(company_ids), BUILT_IN_COMPANY_ID)))
+    """Read the routes of companies."""
+    return read_routes(connection.execute(_ROUTES, (json_ids(company_ids),)))
 
 
 def _names(subscription: Subscription) -> str | None:

@@ -159,9 +159,15 @@ CREATE TABLE lanes (
   -- or with all slots taken, for then the end of an attempt sets it again. A hint: a publish lowers it, so it may be
   -- too early, and a publish that had not committed yet may be missing from it until it is repaired.
   next_due bigint,
+  next_start_us bigint,                 -- rate: no attempt starts earlier
+  failing_since bigint,                 -- when the first of the failures in a row ended
+  probe_at bigint,                      -- the circuit is open: when one delivery may be tried
   slots integer NOT NULL,
   slots_max integer NOT NULL,
+  rate_per_second integer,
+  failed_in_a_row integer NOT NULL DEFAULT 0,
   is_open boolean NOT NULL,             -- active and not deleted
+  is_ordered boolean NOT NULL,          -- one at a time, the lowest open id first
   bucket smallint NOT NULL
 ) WITH (fillfactor = 50);               -- one small row a subscription, written at every turn: room to stay on its page
 -- distribute: bucket
@@ -170,6 +176,7 @@ ALTER TABLE lanes ADD CONSTRAINT lanes_subscription
   FOREIGN KEY (subscription_id, bucket) REFERENCES subscriptions (id, bucket);
 ALTER TABLE lanes ADD CONSTRAINT lanes_slots CHECK (slots >= 1);
 ALTER TABLE lanes ADD CONSTRAINT lanes_slots_max CHECK (slots_max BETWEEN 1 AND 100);
+ALTER TABLE lanes ADD CONSTRAINT lanes_rate CHECK (rate_per_second >= 1);
 CREATE INDEX lanes_due ON lanes (next_due) WHERE is_open AND next_due IS NOT NULL;
 
 -- --- events ----------------------------------------------------------------------------------------------------------
@@ -296,6 +303,22 @@ ALTER TABLE attempts ADD CONSTRAINT attempts_number CHECK (number >= 1);
 ALTER TABLE attempts ADD CONSTRAINT attempts_error
   CHECK (error IN ('timeout', 'dns', 'connect', 'tls', 'blocked', 'protocol', 'oauth', 'status', 'lost'));
 CREATE INDEX attempts_log ON attempts (subscription_id, id);
+
+-- What is to be told as an operational event, written with the change that it tells of; goes once it is published.
+CREATE TABLE notices (
+  id bigint NOT NULL,
+  delivery_id bigint NOT NULL,
+  since bigint NOT NULL,
+  created_at bigint NOT NULL,
+  subscription_id integer NOT NULL,
+  company_id integer NOT NULL,
+  event_type text NOT NULL,
+  event_id text NOT NULL,
+  reason text NOT NULL,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE notices ADD CONSTRAINT notices_pkey PRIMARY KEY (id, bucket);
 
 -- --- what every installation begins with -----------------------------------------------------------------------------
 

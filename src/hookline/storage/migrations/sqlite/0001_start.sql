@@ -105,6 +105,12 @@ CREATE TABLE lanes (
   slots INTEGER NOT NULL CHECK (slots >= 1),
   slots_max INTEGER NOT NULL CHECK (slots_max BETWEEN 1 AND 100),
   hold_until INTEGER,                   -- Retry-After: nothing starts earlier
+  is_ordered INTEGER NOT NULL DEFAULT 0 CHECK (is_ordered IN (0, 1)),  -- one at a time, the lowest open id first
+  rate_per_second INTEGER CHECK (rate_per_second >= 1),
+  next_start_us INTEGER,                -- rate: no attempt starts earlier
+  failed_in_a_row INTEGER NOT NULL DEFAULT 0,
+  failing_since INTEGER,                -- when the first of these ended
+  probe_at INTEGER,                     -- the circuit is open: when one delivery may be tried
   -- When a claim should look here: the due time of the first pending row, but not before hold_until; null with none,
   -- or with all slots taken, for then the end of an attempt sets it again. A publish lowers it, so it may be too early.
   next_due INTEGER
@@ -180,6 +186,19 @@ CREATE TABLE attempts (
   UNIQUE (delivery_id, number)
 ) STRICT;
 CREATE INDEX attempts_log ON attempts (subscription_id);
+
+-- What is to be told as an operational event, written with the change that it tells of; goes once it is published.
+CREATE TABLE notices (
+  id INTEGER PRIMARY KEY,
+  event_type TEXT NOT NULL,
+  company_id INTEGER NOT NULL,
+  subscription_id INTEGER NOT NULL,
+  delivery_id INTEGER,
+  event_id TEXT,
+  reason TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE idempotency_keys (
   key TEXT PRIMARY KEY,
