@@ -40,7 +40,12 @@ def with_key(settings: Settings) -> Settings:
         return settings
     path = Path(f"{database_of(settings)}.key" if is_local(settings) else "hookline.key")
     if not path.exists():
-        _write_private(path, base64.b64encode(secrets.token_bytes(SECRET_KEY_BYTES)).decode() + "\n")
+        # Whole under another name first, and on the disk before anything is sealed with it: a key that a power cut
+        # takes takes every secret in the database with it.
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        _write_private(unfinished, base64.b64encode(secrets.token_bytes(SECRET_KEY_BYTES)).decode() + "\n")
+        unfinished.replace(path)
+        _sync_directory(path.parent)
     try:
         key = base64.b64decode(path.read_text(encoding="ascii").strip(), validate=True)
     except ValueError:
@@ -89,3 +94,14 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    """Put the names in a directory on the disk: a file that was synced can still lose its name."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

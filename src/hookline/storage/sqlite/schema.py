@@ -74,3 +74,13 @@ def _copy(connection: apsw.Connection, target: str) -> None:
     finally:
         copy.close()
     os.replace(unfinished, target)  # noqa: PTH105
+    _sync_directory(os.path.dirname(os.path.abspath(target)))  # noqa: PTH100, PTH120
+
+
+def _sync_directory(directory: str) -> None:
+    """Put the names in a directory on the disk: a copy that was synced can still lose its name."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
