@@ -5,15 +5,16 @@ IMAGES ?= 100000
 SEED ?= 1000
 ORDERS ?= 40
 VENV := .venv
+FAILOVER := .venv-failover
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check interleave simulate powercut bench format pages picture lock clean
+.PHONY: help run demo test check interleave failover simulate powercut bench format pages picture lock clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 run: $(READY) ## run the service for development: http://127.0.0.1:8080, database hookline.db
 	$(BIN)/hookline serve --dev
@@ -36,6 +37,9 @@ interleave: $(READY) ## race each two verbs of PostgreSQL; ORDERS=40: in so many
 powercut: $(READY) ## cut the power; IMAGES=100000: open so many disks that a cut could leave
 	PYTHONPATH=tests $(BIN)/python -m powercut --images $(IMAGES) --seed $(SEED)
 
+failover: $(READY) $(FAILOVER)/.ready ## fail PostgreSQL in six ways under load, and look for what was acknowledged
+	PYTHONPATH=tests $(BIN)/python -m failover $(FAILOVER)/bin/patroni
+
 bench: $(READY) ## measure the path from publish to arrival
 	$(BIN)/python bench/end_to_end.py
 
@@ -57,9 +61,10 @@ lock: $(READY) ## resolve the dependencies again
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) --upgrade pyproject.toml -o requirements.lock
 	$(COMPILE) --upgrade pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
+	$(COMPILE) --upgrade --group pyproject.toml:failover -o requirements-failover.lock
 
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(FAILOVER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -69,4 +74,9 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(FAILOVER)/.ready: requirements-failover.lock
+	$(PYTHON) -m venv $(FAILOVER)
+	$(FAILOVER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-failover.lock
 	@touch $@

@@ -51,7 +51,6 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         max_in_flight=1000,
         host_max_in_flight=200,
         quota_subscriptions=100,
-        rate_token_per_second=None,
         drain_seconds=5,
         migrate="apply",
     )
@@ -158,8 +157,6 @@ BAD = [
     ("TIMEOUT_SECONDS_MAX", "0"),
     ("MAX_IN_FLIGHT", "0"),
     ("QUOTA_SUBSCRIPTIONS", "many"),
-    ("RATE_TOKEN_PER_SECOND", "0"),
-    ("RATE_TOKEN_PER_SECOND", "1.5"),
     ("MIGRATE", "never"),
 ]
 

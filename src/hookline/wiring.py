@@ -78,6 +78,24 @@ async def migrate(settings: Settings) -> int:
     return len(migrations("postgres"))
 
 
+def distribution() -> Sequence[str]:
+    """Return what a Citus coordinator must be told, statement by statement."""
+    from hookline.storage.postgres import distributing  # noqa: PLC0415
+
+    return distributing.statements()
+
+
+async def distribute(settings: Settings) -> Sequence[str]:
+    """Spread the tables over the nodes of a Citus cluster; return those that were not yet."""
+    if local_files.is_local(settings):
+        raise StartRefused(
+            "Only PostgreSQL with Citus can be distributed: --database postgresql://… of its coordinator."
+        )
+    from hookline.storage.postgres import distributing  # noqa: PLC0415
+
+    return await distributing.apply(settings.database_url)
+
+
 def serve(settings: Settings, announce: Callable[[Started], None]) -> int:
     """Run the service until a signal ends it; return the exit code."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

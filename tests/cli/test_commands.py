@@ -205,6 +205,21 @@ def test_migrate_names_the_schema(here: Workplace) -> None:
     assert json.loads(here.run("migrate", "--json").stdout)["schema"] >= 1
 
 
+def test_distribute_prints_statements_and_touches_nothing(here: Workplace) -> None:
+    ended = here.run("distribute")
+
+    assert "SELECT create_reference_table('companies');" in ended.stdout
+    assert "SELECT create_distributed_table('deliveries', 'bucket'" in ended.stdout
+    assert list(here.path.iterdir()) == []
+
+
+def test_distribute_refuses_a_database_that_is_a_file(here: Workplace) -> None:
+    ended = here.run("distribute", "--apply")
+
+    assert ended.returncode == 1
+    assert "Citus" in ended.stderr
+
+
 # --- beside a server -------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hookline import __version__
-from hookline.cli import company, deliveries, demo, listen, migrate, publish, serve, token
+from hookline.cli import company, deliveries, demo, distribute, listen, migrate, publish, serve, token
 from hookline.cli.failure import EXIT_REFUSED, Failure
 from hookline.errors import HooklineError
 
@@ -45,6 +45,7 @@ app.command("listen", epilog=listen.EXAMPLE)(listen.listen)
 app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.command("deliveries", epilog=deliveries.EXAMPLE)(deliveries.deliveries)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
+app.command("distribute", epilog=distribute.EXAMPLE)(distribute.distribute)
 app.add_typer(company.app, name="company")
 app.add_typer(token.app, name="token")
 

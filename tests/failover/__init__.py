@@ -1,0 +1,1 @@
+"""Three PostgreSQL nodes under Patroni, and what becomes of acknowledged events when one of them fails."""
