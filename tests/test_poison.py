@@ -15,7 +15,7 @@ from hookline.errors import StartRefused
 from hookline.lifecycle import LOSS_WAITS_MS
 from hookline.model import DeliveryState, ErrorClass, Outcome
 from hookline.sealing import Keyring
-from simulation.virtual import VirtualClock, VirtualLoop, run
+from simulation.virtual import VirtualClock, run, virtual_loop
 from simulation.world import KEYRING, World, answered, until
 
 Scenario = Callable[[World], Awaitable[None]]
@@ -29,7 +29,7 @@ def play(tmp_path: Path) -> Play:
     """Run a scenario in a world of its own."""
 
     def played(scenario: Scenario) -> None:
-        loop = VirtualLoop()
+        loop = virtual_loop()
         world = World(tmp_path, VirtualClock(loop))
 
         async def whole() -> None:

@@ -20,7 +20,7 @@ from hookline.storage.sqlite.committing import Broken, Committer, Request
 from hookline.storage.sqlite.readers import InlineReaders
 from powercut.ledger import Ledger, Witnessed
 from powercut.recording import Recording, RecordingVfs
-from simulation.virtual import VirtualClock, VirtualLoop, run
+from simulation.virtual import VirtualClock, run, virtual_loop
 from simulation.world import World, answered, statuses
 
 PAGES_BETWEEN_CHECKPOINTS = 30
@@ -50,7 +50,7 @@ def record(folder: Path, seed: int, *, synchronous: str = "FULL") -> Recorded:
     recording = Recording(path)
     ledger = Ledger(recording)
     vfs = RecordingVfs(f"recording-{seed}", recording)
-    loop = VirtualLoop()
+    loop = virtual_loop()
     world = _RecordedWorld(folder, VirtualClock(loop), seed, vfs=f"recording-{seed}", synchronous=synchronous)
     try:
         facts = run(_play(world, ledger), loop)

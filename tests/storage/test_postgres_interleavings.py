@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from rivals import VERBS, Act, World
 from storage_samples import HandClock
 
+from hookline import circuit
 from hookline.storage.postgres import PostgresStorage, claiming, lanes, settling
 from hookline.storage.postgres.claiming import ClaimRequest
 from hookline.storage.postgres.database import Transaction
@@ -116,7 +117,9 @@ def settled_by_id_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A settlement is for whatever attempt is under way."""
     settle = settling.settle
 
-    async def settle_any(transaction: Transaction, settlements: Sequence[Settlement]) -> Sequence[bool]:
+    async def settle_any(
+        transaction: Transaction, settlements: Sequence[Settlement], rules: circuit.Rules
+    ) -> Sequence[bool]:
         ids = [settlement.fence.delivery_id for settlement in settlements]
         rows = await transaction.connection.fetch("SELECT id, attempt FROM deliveries WHERE id = any($1)", ids)
         current = dict(map(tuple, rows))
@@ -126,6 +129,7 @@ def settled_by_id_alone(monkeypatch: pytest.MonkeyPatch) -> None:
                 replace(one, fence=replace(one.fence, attempt=current.get(one.fence.delivery_id, one.fence.attempt)))
                 for one in settlements
             ],
+            rules,
         )
 
     monkeypatch.setattr(settling, "settle", settle_any)
