@@ -1,6 +1,8 @@
 # Everything runs in .venv, which is made from the lock file the first time it is needed.
 
 PYTHON ?= python3
+CYCLES ?= 1000
+CRASHES ?= 200
 IMAGES ?= 100000
 SEED ?= 1000
 ORDERS ?= 40
@@ -11,7 +13,7 @@ READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check interleave failover simulate powercut bench format pages picture lock clean
+.PHONY: help run demo test check interleave failover simulate powercut chaos bench format pages picture lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -39,6 +41,10 @@ powercut: $(READY) ## cut the power; IMAGES=100000: open so many disks that a cu
 
 failover: $(READY) $(FAILOVER)/.ready ## fail PostgreSQL in six ways under load, and look for what was acknowledged
 	PYTHONPATH=tests $(BIN)/python -m failover $(FAILOVER)/bin/patroni
+
+chaos: $(READY) ## kill nodes and databases: CYCLES=1000 CRASHES=200; goes on where it was ended (chaos.jsonl)
+	CHAOS_THOROUGH=1 $(BIN)/pytest tests/chaos
+	PYTHONPATH=tests $(BIN)/python -m chaos --cycles $(CYCLES) --crashes $(CRASHES)
 
 bench: $(READY) ## measure the path from publish to arrival
 	$(BIN)/python bench/end_to_end.py

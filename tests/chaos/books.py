@@ -38,11 +38,14 @@ class Account:
     """Attempts that a fault cut off, or that were claimed and never made."""
     repeated: int = 0
     """Requests for a delivery whose receiver may have had it already."""
+    longest_seconds: float = 0.0
+    """From a request that was lost to the next of its delivery; losses in a row that put it off do not count."""
 
     def add(self, other: "Account") -> None:
         """Sum up."""
         for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+            mine, others = getattr(self, each.name), getattr(other, each.name)
+            setattr(self, each.name, max(mine, others) if each.name == "longest_seconds" else mine + others)
 
 
 def balanced(operator: Client, world: World, settle_seconds: float = SETTLE_SECONDS) -> Account:
@@ -206,5 +209,7 @@ def _check_repeats(
             continue
         assert not row["success"], f"a second request after a recorded success: {row}"
         account.repeated += 1
+        if later.attempt - arrival.attempt < PUT_OFF_LOSSES:
+            account.longest_seconds = max(account.longest_seconds, later.at - arrival.at)
         is_excused = any(begun <= later.at and arrival.at <= over for begun, over in world.faults)
         assert is_excused, f"a second request, and nothing was broken: {row}"

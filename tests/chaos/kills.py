@@ -43,7 +43,7 @@ def killed(stage: Stage, engine: str, points: list[str], moments: Random) -> tup
     world = World.made(operator, stage.receiver())
     deaths: dict[str, int] = {}
     with world.load([node]):
-        node.kill()
+        _kill(node, world)
         for number, point in enumerate(points):
             died_at = _life(node, world, point, moments)
             deaths[died_at] = deaths.get(died_at, 0) + 1

@@ -3,7 +3,8 @@
 The program itself knows nothing of this: functions of it are wrapped here, in the child process, before it begins.
 `CHAOS_FAULT=POINT:N` kills the process (SIGKILL) the Nth time it passes the point, `CHAOS_COMMIT_SECONDS` shortens the
 part of the lease that is kept for the commit, and `CHAOS_CLOCK=signals` sets the wall clock an hour forward at each
-SIGUSR1, an hour back at each SIGUSR2. The machine's clock is not touched.
+SIGUSR1, an hour back at each SIGUSR2; the machine's clock is not touched. `CHAOS_START_SECONDS` lets every attempt
+begin so much later than its claim.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from hookline import clock, config
 from hookline.cli.main import main
 from hookline.egress.dial import Dialled, Dialler
 from hookline.egress.http1 import Connection
+from hookline.egress.sender import Sender
 from hookline.storage.postgres import PostgresStorage
 from hookline.storage.sqlite import SqliteStorage
 from hookline.storage.sqlite.committing import Committer
@@ -140,6 +142,21 @@ POINTS: dict[str, Callable[[Fuse], None]] = {
 }
 
 
+# --- slowness --------------------------------------------------------------------------------------------------------
+
+
+def start_late(seconds: float) -> None:
+    """Let time pass between a claim and its attempt, which begins within the window that a DELETE waits for."""
+    original = Sender.send
+
+    @wraps(original)
+    async def send(self: Any, call: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await original(self, call)
+
+    Sender.send = send  # type: ignore[method-assign]
+
+
 # --- wrapping --------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +246,8 @@ def prepare(environment: "os._Environ[str]") -> None:
         POINTS[point](Fuse(int(passages)))
     if seconds := environment.get("CHAOS_COMMIT_SECONDS"):
         config.COMMIT_SECONDS = int(seconds)  # type: ignore[misc]
+    if seconds := environment.get("CHAOS_START_SECONDS"):
+        start_late(float(seconds))
     if environment.get("CHAOS_CLOCK"):
         clock.time = SetClock()  # type: ignore[assignment, attr-defined]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from e2e.harness import Client, Server, Unanswered, until
 from e2e.receiver import Receiver, Reply
 
+from .balancer import Balancer
 from .proxy import Proxy
 
 FAILS_FIRST, SLOW, PLAIN, HELD = "fails-first", "slow", "plain", "held"
@@ -72,7 +73,7 @@ class World:
         return Subscribed(made["id"], company, kind, path)
 
     @contextmanager
-    def load(self, nodes: Sequence[Server]) -> Iterator[None]:
+    def load(self, nodes: Sequence[Server | Balancer]) -> Iterator[None]:
         """Publish through these nodes in turn until the block ends."""
         is_over = threading.Event()
         first = len(self.publishers)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from typing import Self
 
 from e2e.harness import PATIENCE_SECONDS
@@ -15,7 +16,7 @@ CHUNK_BYTES = 64 * 1024
 class Proxy:
     """Listens on a loopback port and passes everything on; runs on a loop of its own, in a thread of this process."""
 
-    def __init__(self, target: str | int) -> None:
+    def __init__(self, target: str | int | Callable[[], int]) -> None:
         self.port = 0
         self.is_refusing = False
         """Whether new connections are reset at once."""
@@ -90,7 +91,8 @@ class Proxy:
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self._target, str):
             return await asyncio.open_unix_connection(self._target)
-        return await asyncio.open_connection("127.0.0.1", self._target)
+        port = self._target() if callable(self._target) else self._target
+        return await asyncio.open_connection("127.0.0.1", port)
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

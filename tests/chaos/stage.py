@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from itertools import count
@@ -14,6 +14,7 @@ from e2e.harness import Client, Server
 from e2e.receiver import Receiver
 from postgres_server import Cluster, own_cluster
 
+from .balancer import Balancer
 from .proxy import Proxy
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -79,6 +80,12 @@ class Stage:
         receiver = Receiver().start()
         self._stack.callback(receiver.close)
         return receiver
+
+    def balancer(self, nodes: Sequence[Server]) -> Balancer:
+        """Start a load balancer before nodes."""
+        balancer = Balancer(nodes).start()
+        self._stack.callback(balancer.close)
+        return balancer
 
     def proxy(self, target: str | int) -> Proxy:
         """Start a proxy before a socket: its file, or its loopback port."""

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from e2e.harness import Client, until
-from e2e.receiver import HANGS, OK, Receiver
+from e2e.receiver import HANGS, OK, Receiver, Reply
 
 from .books import balanced
 from .load import PLAIN, World
@@ -17,11 +17,13 @@ FENCED = "hookline_fenced_settlements_total"
 def test_a_worker_that_slept_past_its_lease_settles_nothing(stage: Stage, receiver: Receiver) -> None:
     database = stage.database("postgres")
     api = stage.node(database, HOOKLINE_ROLES="api").start()
-    sleeper = stage.node(database, HOOKLINE_ROLES="engine").start()
+    engine = {"HOOKLINE_ROLES": "engine", "HOOKLINE_TIMEOUT_SECONDS_MAX": "3", "HOOKLINE_LEASE_SECONDS": "10"}
+    sleeper = stage.node(database, **engine).start()
     operator = stage.client(api)
     world = World.made(operator, receiver)
     paths = {each.path for each in world.subscriptions if each.kind == PLAIN}
-    receiver.answer("chaos-0-1", HANGS, OK)
+    # The second attempt is still under way when the first is reported: only the fence tells them apart.
+    receiver.answer("chaos-0-1", HANGS, Reply(delay_seconds=2.5), OK)
 
     def slow_one_at_plain() -> list[int]:
         return [arrival.attempt for arrival in receiver.of("chaos-0-1") if arrival.path in paths]
@@ -30,7 +32,7 @@ def test_a_worker_that_slept_past_its_lease_settles_nothing(stage: Stage, receiv
         until(lambda: slow_one_at_plain() == [1], "an attempt hangs")
         with world.fault():
             sleeper.signal(signal.SIGSTOP)
-            stage.node(database, HOOKLINE_ROLES="engine").start()
+            stage.node(database, **engine).start()
             until(lambda: slow_one_at_plain() == [1, 2], "another node has made it again", LEASE_SECONDS + 5)
             sleeper.signal(signal.SIGCONT)
             client = stage.client(sleeper)
