@@ -1,16 +1,18 @@
 """From a request to events with deliveries on disk: what is refused and where, what is matched, what is cached."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
-from hookline import publishing
+from hookline import filtering, publishing
 from hookline.errors import Invalid, Unavailable
 from hookline.model import Company, EventType, PayloadVersion, Policies, Subscription
 from hookline.publishing import EventRequest, Publisher
@@ -32,6 +34,7 @@ from hookline.storage.sqlite.writer import InlineWriter
 Result = TypeVar("Result")
 ACME, OTHER = 101, 102
 NOW_MS = 1_795_000_000_000
+PLAIN_POLICIES = Policies()
 SOURCE = "https://hooks.example.com"
 
 
@@ -79,6 +82,7 @@ class Bench:
         company_id: int = ACME,
         event_types: tuple[str, ...] | None = None,
         shape: PayloadVersion = PayloadVersion.V1,
+        policies: Policies = PLAIN_POLICIES,
     ) -> int:
         subscription = Subscription(
             id=next(self._ids),
@@ -87,7 +91,7 @@ class Bench:
             callback_url="https://api.example.com/in",
             event_types=event_types,
             payload_version=shape,
-            policies=Policies(),
+            policies=policies,
             secrets=(),
             created_at=NOW_MS,
             updated_at=NOW_MS,
@@ -270,6 +274,43 @@ def test_a_key_is_bound_to_path_and_bytes() -> None:
     assert key == publishing.key_of("k" * 255, "/v1/events", b"{}")
     assert key.fingerprint != publishing.key_of("k" * 255, "/v1/events/batch", b"{}").fingerprint
     assert key.fingerprint != publishing.key_of("k" * 255, "/v1/events", b"{ }").fingerprint
+
+
+# --- what subscriptions demand ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Hold each text of data that was parsed."""
+    texts: list[str] = []
+
+    def loads(text: str, **hooks: Any) -> Any:
+        if "object_pairs_hook" not in hooks:
+            texts.append(text)
+        return json.loads(text, **hooks)
+
+    monkeypatch.setattr(filtering, "json", SimpleNamespace(loads=loads))
+    return texts
+
+
+def test_data_is_parsed_once_for_all_filters_and_never_without_one(run: Run, parsed: list[str]) -> None:
+    async def scenario(bench: Bench) -> None:
+        plain = await bench.subscribe(ACME)
+        await bench.subscribe(OTHER, policies=Policies(case_directions=("INBOUND",)))
+        await bench.publish(companyIds=[ACME, OTHER])
+        assert (bench.published_to(), parsed) == ([plain], [])
+        filtered = [
+            await bench.subscribe(company_id, policies=Policies(filter=text))
+            for company_id in (ACME, OTHER)
+            for text in ('{"a":1}', '{"a":2}', '{"b":{"exists":false}}')
+        ]
+        await bench.publish(companyIds=[ACME, OTHER])
+        assert bench.published_to() == [plain, *filtered[0:1], filtered[2], filtered[3], filtered[5]]
+        assert parsed == ['{"a":1}']
+        await bench.publish(companyIds=[ACME], eventType="collaboration-request.closed")
+        assert len(parsed) == 1, "no route takes the type, so no filter is asked"
+
+    run(scenario)
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------

@@ -51,8 +51,8 @@ class Condition(Struct, frozen=True, kw_only=True):
 
     path: tuple[str, ...]
     operator: Operator
-    operands: tuple[Scalar, ...]
-    """One, but for `in` and `nin`. Of a type that the operator takes."""
+    operands: Mapping[type, tuple[Scalar, ...]]
+    """By what they can be compared with (`_kind`): one in all, but for `in` and `nin`."""
 
 
 class All(Struct, frozen=True, kw_only=True):
@@ -131,12 +131,13 @@ def _condition_holds(condition: Condition, data: Any) -> bool:
     value = _at(condition.path, data)
     is_there = value is not _MISSING
     if condition.operator is Operator.EXISTS:
-        return is_there is condition.operands[0]
+        return is_there is condition.operands[bool][0]
     is_negative = condition.operator in {Operator.NE, Operator.NIN}
     if not is_there:
         return is_negative
-    comparable = [operand for operand in condition.operands if _kind(operand) is _kind(value)]
-    if not comparable:
+    kind = _kind(value)
+    comparable = None if kind is None else condition.operands.get(kind)
+    if comparable is None:
         return False
     compare = _COMPARISONS.get(condition.operator)
     if compare is not None:
@@ -269,7 +270,7 @@ class _Parser:
             raise Invalid.field(place, "expected member names joined by single dots.")
         if not isinstance(said, _Object):
             self._count(place)
-            return [Condition(path=path, operator=Operator.EQ, operands=(_scalar(said, place),))]
+            return [Condition(path=path, operator=Operator.EQ, operands=_by_kind((_scalar(said, place),)))]
         if not said.members:
             raise Invalid.field(place, f"expected an operator: {_OPERATORS}.")
         return [
@@ -297,7 +298,7 @@ class _Parser:
                 operands = (_of(str | int | Decimal, said, place, "a number or a string"),)
             case _:
                 assert_never(operator)
-        return Condition(path=path, operator=operator, operands=operands)
+        return Condition(path=path, operator=operator, operands=_by_kind(operands))
 
     def _list(self, said: Any, place: str) -> tuple[Scalar, ...]:
         if not isinstance(said, list) or not said:
@@ -315,6 +316,11 @@ class _Parser:
 
 _COMBINED: Final = frozenset({"and", "or", "not"})
 _OPERATORS: Final = ", ".join(Operator)
+
+
+def _by_kind(values: tuple[Scalar, ...]) -> Mapping[type, tuple[Scalar, ...]]:
+    kinds = {kind for value in values if (kind := _kind(value))}
+    return {kind: tuple([value for value in values if _kind(value) is kind]) for kind in kinds}
 
 
 def _scalar(said: Any, place: str) -> Scalar:
