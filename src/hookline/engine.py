@@ -321,6 +321,7 @@ class Engine:
             self._storage.repair_lanes,
             lambda: self._storage.close_deleted(UPKEEP_ROWS_MAX),
             lambda: self._storage.forget_keys(UPKEEP_ROWS_MAX),
+            self._storage.prepare_days,
             self._measure_backlog,
         )
 

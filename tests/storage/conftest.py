@@ -31,8 +31,15 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-async def postgres_url(postgres_server: Server) -> str:
+async def owner_url(postgres_server: Server) -> str:
+    """An empty database, for the user who owns its tables."""
     return await postgres_server.prepared(migrate)
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: Server, owner_url: str) -> str:
+    """The same, for the server's administrator, to whom no policy applies."""
+    return postgres_server.as_administrator(owner_url)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -32,7 +32,7 @@ PATIENCE = 20
 Act = Callable[["World", Storage], Awaitable[None]]
 
 _SENDING = "SELECT subscription_id, count(*) FROM deliveries WHERE state = 'sending' GROUP BY 1"
-_OPEN = "SELECT id, subscription_id, state FROM deliveries WHERE due_at IS NOT NULL"
+_OPEN = "SELECT id, subscription_id, state FROM deliveries"
 
 
 class World:

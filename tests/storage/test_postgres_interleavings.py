@@ -42,7 +42,7 @@ async def race(postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> Asyn
         for node in nodes:
             await node.open()
             stack.push_async_callback(node.close)
-        observer = await asyncpg.connect(url)
+        observer = await asyncpg.connect(postgres_server.as_administrator(url))
         stack.push_async_callback(observer.close)
 
         numbers = count(1)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 GLOBAL = {"installation", "companies", "accounts", "tokens", "event_types", "event_type_revisions"}
 
 _CREATED = re.compile(
-    r"^CREATE TABLE (\w+) .*?^\)[^;]*;[^\n]*\n-- distribute: (bucket|reference)$", re.DOTALL | re.MULTILINE
+    r"^CREATE TABLE (\w+) \(\n.*?^\)[^;]*;[^\n]*\n-- distribute: (bucket|reference)$", re.DOTALL | re.MULTILINE
 )
 
 
@@ -40,7 +40,8 @@ async def keys(connection: Any, kinds: str) -> list[tuple[str, str, list[str]]]:
           JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = k.number ORDER BY place)
         FROM pg_constraint AS c
         WHERE c.connamespace = 'public'::regnamespace AND c.contype = ANY ($1::"char"[])
-          AND c.conrelid <> 'schema_version'::regclass""",
+          AND c.conrelid <> 'schema_version'::regclass
+          AND NOT (SELECT relispartition FROM pg_class WHERE oid = c.conrelid)""",
         [kind.encode() for kind in kinds],
     )
     return [tuple(row) for row in rows]
@@ -49,15 +50,19 @@ async def keys(connection: Any, kinds: str) -> list[tuple[str, str, list[str]]]:
 async def grown(connection: Any) -> set[str]:
     """Tables with a bucket of their own, that of the company left aside: it is where the others copy theirs from."""
     rows = await connection.fetch(
-        "SELECT table_name::text FROM information_schema.columns"
-        " WHERE table_schema = 'public' AND column_name = 'bucket' AND table_name <> 'companies'"
+        "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
+        " AND attname = 'bucket' AND relname <> 'companies'"
     )
     return {row[0] for row in rows}
 
 
 async def test_each_table_says_how_it_would_be_spread(connection: Any) -> None:
     said = dict(pair for migration in migrations("postgres") for pair in _CREATED.findall(migration.sql))
-    rows = await connection.fetch("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+    rows = await connection.fetch(
+        "SELECT relname::text FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
+    )
     assert set(said) == {row[0] for row in rows} - {"schema_version"}
     assert {table for table, how in said.items() if how == "reference"} == GLOBAL
     assert {table for table, how in said.items() if how == "bucket"} == await grown(connection)
@@ -72,8 +77,8 @@ async def test_the_bucket_stands_last_in_every_key_of_a_table_that_grows(connect
 
 async def test_no_unique_index_exists_beside_the_keys(connection: Any) -> None:
     rows = await connection.fetch(
-        "SELECT indexrelid::regclass::text FROM pg_index WHERE indisunique AND indrelid::regclass::text NOT LIKE 'pg_%'"
-        " AND indrelid::regclass::text NOT LIKE 'information_schema.%'"
+        "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"
+        " WHERE indisunique AND relnamespace = 'public'::regnamespace AND NOT relispartition"
     )
     assert {row[0] for row in rows} - {"schema_version_pkey"} == {name for _, name, _ in await keys(connection, "pu")}
 

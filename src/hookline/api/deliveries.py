@@ -8,7 +8,15 @@ from starlette.responses import Response
 from hookline import rendering
 from hookline.api.answers import instant, json_response
 from hookline.api.context import Api
-from hookline.api.reading import ID_MAX, no_such_id, path_id, query_instant, query_int, query_text
+from hookline.api.reading import (
+    ID_MAX,
+    company_of_list,
+    no_such_id,
+    path_id,
+    query_instant,
+    query_int,
+    query_text,
+)
 from hookline.api.webhooks import subscription_of
 from hookline.errors import Conflict, Invalid
 from hookline.model import DeliveryState, Timings
@@ -29,6 +37,7 @@ async def list_attempts(request: Request, api: Api) -> Response:
     found = await api.storage.page_of_attempts(
         AttemptQuery(
             subscription_id=subscription.id,
+            company_id=company_of_list(request),
             page=page,
             size=size,
             success=_success(request),
@@ -52,7 +61,9 @@ async def list_attempts(request: Request, api: Api) -> Response:
 async def show(request: Request, api: Api) -> Response:
     """Answer one delivery: its state, what happens next, and each attempt with heads, bodies and timings."""
     subscription = await subscription_of(request, api)
-    delivery = await api.storage.delivery(subscription.id, path_id(request, "deliveryId"))
+    delivery = await api.storage.delivery(
+        subscription.id, path_id(request, "deliveryId"), company_id=company_of_list(request)
+    )
     if delivery is None:
         raise no_such_id()
     body = _body(delivery)

@@ -183,7 +183,7 @@ async def ping(request: Request, api: Api) -> Response:
 
 async def subscription_of(request: Request, api: Api) -> Subscription:
     """Return the subscription of the path, or raise `NotFound` where it is not this request's to see."""
-    found = await api.storage.subscription(path_id(request))
+    found = await api.storage.subscription(path_id(request), company_id=company_of_list(request))
     if found is None or not may_see(request, found.company_id):
         raise no_such_id()
     return found

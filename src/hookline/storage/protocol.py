@@ -264,6 +264,8 @@ class AttemptQuery(Struct, frozen=True, kw_only=True):
     subscription_id: int
     page: int
     size: int
+    company_id: int | None = None
+    """Only if the subscription is this company's; None: whoever owns it."""
     success: bool | None = None
     type_name: str | None = None
     from_at: int | None = None
@@ -523,6 +525,10 @@ class Storage(Protocol):
         """
         ...
 
+    async def prepare_days(self) -> None:
+        """Make room for the days to come, where rows are kept by days. Late or never, it costs speed alone."""
+        ...
+
     async def backlog(self) -> Backlog:
         """Measure what waits."""
         ...
@@ -545,8 +551,8 @@ class Storage(Protocol):
         """Delete: no claim takes its deliveries from now on, readers show them cancelled. False: there is none."""
         ...
 
-    async def subscription(self, subscription_id: int) -> Subscription | None:
-        """Read one that is not deleted."""
+    async def subscription(self, subscription_id: int, *, company_id: int | None = None) -> Subscription | None:
+        """Read one that is not deleted; for one company only if it is that company's."""
         ...
 
     async def subscriptions(self, query: SubscriptionQuery) -> Page[Subscription]:
@@ -568,7 +574,7 @@ class Storage(Protocol):
         ...
 
     async def company(self, company_id: int) -> Company | None:
-        """Read one; the built-in company `operator` included."""
+        """Read one, for itself or an operator; the built-in company `operator` included."""
         ...
 
     async def companies(self, after_id: int, limit: int) -> Page[Company]:
@@ -635,8 +641,10 @@ class Storage(Protocol):
         """Read one page of a subscription's log, with bodies, and the exact total, of one snapshot."""
         ...
 
-    async def delivery(self, subscription_id: int, delivery_id: int) -> DeliveryView | None:
-        """Read one delivery with all its attempts, heads and bodies."""
+    async def delivery(
+        self, subscription_id: int, delivery_id: int, *, company_id: int | None = None
+    ) -> DeliveryView | None:
+        """Read one delivery with all its attempts, heads and bodies; for one company only if it is that company's."""
         ...
 
     async def events(self, query: EventQuery) -> tuple[EventView, ...]:

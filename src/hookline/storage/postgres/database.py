@@ -25,6 +25,11 @@ RUNS_MAX: Final = 10
 FAREWELL_SECONDS: Final = 1.0
 """For connections at rest to be closed in order; a server that has stopped answering would be waited for in vain."""
 
+BEGIN: Final = "BEGIN; SET LOCAL hookline.\"all\" = 'on'"
+"""Sent as one text and therefore one round trip. Without it, or the name of a company, no row of a company is visible;
+set for the transaction alone, it cannot reach another one that a proxy lets use the same connection."""
+_BEGIN_READING: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL hookline.\"{name}\" = '{value}'"
+
 _WARNING: Final = "01000"
 """At a commit: "canceling wait for synchronous replication", in whatever language. Then it answers as if all were well,
 but no standby has it."""
@@ -79,14 +84,16 @@ class Database:
             pool.terminate()
 
     async def read(self, query: Query[Result]) -> Result:
-        """Run a query of one statement."""
+        """Run a query of one statement over what belongs to no company."""
         async with self._connection() as connection:
             return await query(connection)
 
-    async def read_snapshot(self, query: Query[Result]) -> Result:
-        """Run a query of several statements that all see the same."""
-        async with self._connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            return await query(connection)
+    async def read_as(self, company_id: int | None, query: Query[Result]) -> Result:
+        """Run a query of which all statements see the same, and rows of one company only; None: of every company."""
+        name, value = ("all", "on") if company_id is None else ("company", company_id)
+        async with self._connection() as connection:
+            await connection.execute(_BEGIN_READING.format(name=name, value=value))
+            return await _within(connection, query(connection), self._patience.commit_seconds)
 
     async def moment(self) -> moment.Moment:
         """Read the clock."""
@@ -96,22 +103,16 @@ class Database:
         """Run a verb in a transaction of its own."""
 
         async def run(transaction: Transaction) -> Result:
-            commit = transaction.connection.transaction()
-            await commit.start()
-            try:
-                result = await verb(transaction)
-            except BaseException:
-                if not transaction.connection.is_closed():
-                    await commit.rollback()
-                raise
-            async with asyncio.timeout(self._patience.commit_seconds):
-                await commit.commit()
-            return result
+            await transaction.connection.execute(BEGIN)
+            return await _within(transaction.connection, verb(transaction), self._patience.commit_seconds)
 
         return await self.write_at_once(run, ids=ids)
 
     async def write_at_once(self, verb: Verb[Result], *, ids: int = 0) -> Result:
-        """Run a verb that writes with a single statement, which needs no BEGIN and no COMMIT."""
+        """Run a verb that writes with a single statement, which needs no BEGIN and no COMMIT.
+
+        It sees no row that belongs to a company.
+        """
 
         async def run(connection: Any) -> Result:
             instant = await moment.read(connection, self._clock, ids)
@@ -120,13 +121,18 @@ class Database:
         return await self._against_rivals(run)
 
     async def write_soon(self, act: Callable[[Any, Clock | None], Awaitable[Result]], seconds: float = 0) -> Result:
-        """Run what looks by itself and then writes with a single statement; raise `Silent` where it takes too long.
+        """Run what reads the clock by itself, as a transaction; raise `Silent` where it takes too long.
 
         It may take `commit_seconds`, and so many more.
         """
+
+        async def run(connection: Any) -> Result:
+            await connection.execute(BEGIN)
+            return await _within(connection, act(connection, self._clock), self._patience.commit_seconds + seconds)
+
         try:
             async with asyncio.timeout(self._patience.commit_seconds + seconds):
-                return await self._against_rivals(lambda connection: act(connection, self._clock))
+                return await self._against_rivals(run)
         except TimeoutError as error:
             raise Silent("The database did not confirm in time: the outcome is unknown.") from error
 
@@ -159,6 +165,21 @@ class Database:
             if ours := translated(error):
                 raise ours from error
             raise
+
+
+async def _within(connection: Any, work: Awaitable[Result], commit_seconds: float) -> Result:
+    """Await what a begun transaction is for, and commit it."""
+    try:
+        result = await work
+    except (TimeoutError, asyncio.CancelledError):
+        raise  # cut off: this connection is not used again
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    async with asyncio.timeout(commit_seconds):
+        await connection.execute("COMMIT")
+    return result
 
 
 async def _confirmed(connection: Any, writing: Awaitable[Result]) -> Result:

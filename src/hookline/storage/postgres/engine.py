@@ -29,6 +29,7 @@ from hookline.storage.postgres import (
 from hookline.storage.postgres.claiming import ClaimRequest, claim_due
 from hookline.storage.postgres.connection import Patience
 from hookline.storage.postgres.database import Database
+from hookline.storage.postgres.days import Days
 from hookline.storage.postgres.grouping import Groups
 from hookline.storage.protocol import (
     AccountCreation,
@@ -76,6 +77,7 @@ class PostgresStorage:
         self._circuit_rules = circuit_rules
         self._database = Database(dsn, clock, patience or Patience())
         self._publishes = Groups[Publication, PublishResult](self._publish, publishing.bytes_of)
+        self._days = Days(self._database)
         self._turn = asyncio.Lock()
         """The engine's verbs of one node go one after the other: a claim sees the room that settlements asked for with
         it have made, and finds no lane locked by them."""
@@ -104,7 +106,7 @@ class PostgresStorage:
         return await self._database.read(directory.catalogue)
 
     async def routes(self, company_ids: Sequence[int]) -> Mapping[int, Routes]:
-        return await self._database.read(lambda connection: subscriptions.routes(connection, company_ids))
+        return await self._database.read_as(None, lambda connection: subscriptions.routes(connection, company_ids))
 
     async def publish(self, publication: Publication) -> PublishResult:
         return await self._publishes.run(publication)
@@ -131,7 +133,7 @@ class PostgresStorage:
             )
 
     async def notices(self, limit: int) -> tuple[Notice, ...]:
-        return await self._database.read(lambda connection: notices.read(connection, buckets.EVERY, limit))
+        return await self._database.read_as(None, lambda connection: notices.read(connection, buckets.EVERY, limit))
 
     async def drop_notices(self, ids: Sequence[int]) -> None:
         await self._database.write(lambda transaction: notices.drop(transaction, ids))
@@ -151,20 +153,29 @@ class PostgresStorage:
 
     async def has_fresh_claims(self, subscription_id: int, window_ms: int) -> bool:
         since = (await self._database.moment()).now - window_ms
-        return await self._database.read(lambda connection: upkeep.has_fresh_claims(connection, subscription_id, since))
+        return await self._database.read_as(
+            None, lambda connection: upkeep.has_fresh_claims(connection, subscription_id, since)
+        )
 
     async def repair_lanes(self) -> None:
-        await self._database.write_at_once(lanes.repair)
+        await self._database.write(lanes.repair)
 
     async def close_deleted(self, limit: int) -> int:
-        return await self._database.write_at_once(lambda transaction: upkeep.close_deleted(transaction, limit))
+        return await self._database.write(lambda transaction: upkeep.close_deleted(transaction, limit))
 
     async def forget_keys(self, limit: int) -> int:
-        return await self._database.write_at_once(lambda transaction: upkeep.forget_keys(transaction, limit))
+        return await self._database.write(lambda transaction: upkeep.forget_keys(transaction, limit))
+
+    async def prepare_days(self) -> None:
+        await self._days.prepare()
+
+    async def drop_days(self, retention_ms: int, limit: int) -> bool:
+        """Forget one step of what is older than the retention; True: there is more to forget at once."""
+        return await self._days.drop(retention_ms, limit)
 
     async def backlog(self) -> Backlog:
         now = (await self._database.moment()).now
-        return await self._database.read(lambda connection: upkeep.backlog(connection, now))
+        return await self._database.read_as(None, lambda connection: upkeep.backlog(connection, now))
 
     # subscriptions
 
@@ -181,11 +192,13 @@ class PostgresStorage:
     async def delete_subscription(self, subscription_id: int) -> bool:
         return await self._database.write(lambda transaction: subscriptions.delete(transaction, subscription_id))
 
-    async def subscription(self, subscription_id: int) -> Subscription | None:
-        return await self._database.read(lambda connection: subscriptions.by_id(connection, subscription_id))
+    async def subscription(self, subscription_id: int, *, company_id: int | None = None) -> Subscription | None:
+        return await self._database.read_as(
+            company_id, lambda connection: subscriptions.by_id(connection, subscription_id, company_id)
+        )
 
     async def subscriptions(self, query: SubscriptionQuery) -> Page[Subscription]:
-        return await self._database.read(lambda connection: subscriptions.page(connection, query))
+        return await self._database.read_as(query.company_id, lambda connection: subscriptions.page(connection, query))
 
     # who
 
@@ -201,37 +214,41 @@ class PostgresStorage:
         )
 
     async def company(self, company_id: int) -> Company | None:
-        return await self._database.read(lambda connection: directory.company(connection, company_id))
+        return await self._database.read_as(company_id, lambda connection: directory.company(connection, company_id))
 
     async def companies(self, after_id: int, limit: int) -> Page[Company]:
-        return await self._database.read(lambda connection: directory.companies(connection, after_id, limit))
+        return await self._database.read_as(None, lambda connection: directory.companies(connection, after_id, limit))
 
     async def create_token(self, token: Token) -> Creation:
         return await self._database.write(lambda transaction: directory.create_token(transaction, token))
 
     async def tokens(self, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
-        return await self._database.read(lambda connection: directory.tokens(connection, company_id, after_id, limit))
+        return await self._database.read_as(
+            company_id, lambda connection: directory.tokens(connection, company_id, after_id, limit)
+        )
 
     async def revoke_token(self, company_id: int | None, token_id: int) -> bool:
         return await self._database.write(lambda transaction: directory.revoke_token(transaction, company_id, token_id))
 
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
-        return await self._database.read(lambda connection: directory.token_by_hash(connection, token_hash))
+        return await self._database.read_as(None, lambda connection: directory.token_by_hash(connection, token_hash))
 
     async def create_account(self, account: Account) -> AccountCreation:
         return await self._database.write(lambda transaction: accounts.create(transaction, account))
 
     async def accounts(self, company_id: int, after_id: int, limit: int) -> Page[Account]:
-        return await self._database.read(lambda connection: accounts.page(connection, company_id, after_id, limit))
+        return await self._database.read_as(
+            company_id, lambda connection: accounts.page(connection, company_id, after_id, limit)
+        )
 
     async def delete_account(self, company_id: int, account_id: int) -> bool:
         return await self._database.write(lambda transaction: accounts.delete(transaction, company_id, account_id))
 
     async def account(self, account_id: int) -> Account | None:
-        return await self._database.read(lambda connection: accounts.by_id(connection, account_id))
+        return await self._database.read_as(None, lambda connection: accounts.by_id(connection, account_id))
 
     async def account_by_username(self, username: str) -> Account | None:
-        return await self._database.read(lambda connection: accounts.by_username(connection, username))
+        return await self._database.read_as(None, lambda connection: accounts.by_username(connection, username))
 
     async def change_counter(self) -> int:
         return await self._database.read(directory.change_counter)
@@ -245,18 +262,22 @@ class PostgresStorage:
     # the log
 
     async def page_of_attempts(self, query: AttemptQuery) -> AttemptPage:
-        return await self._database.read_snapshot(lambda connection: log.page_of_attempts(connection, query))
+        return await self._database.read_as(
+            query.company_id, lambda connection: log.page_of_attempts(connection, query)
+        )
 
-    async def delivery(self, subscription_id: int, delivery_id: int) -> DeliveryView | None:
-        return await self._database.read_snapshot(
-            lambda connection: log.delivery(connection, subscription_id, delivery_id)
+    async def delivery(
+        self, subscription_id: int, delivery_id: int, *, company_id: int | None = None
+    ) -> DeliveryView | None:
+        return await self._database.read_as(
+            company_id, lambda connection: log.delivery(connection, subscription_id, delivery_id, company_id)
         )
 
     async def events(self, query: EventQuery) -> tuple[EventView, ...]:
-        return await self._database.read_snapshot(lambda connection: log.events(connection, query))
+        return await self._database.read_as(query.company_id, lambda connection: log.events(connection, query))
 
     async def event(
         self, event_id: str, *, company_id: int | None, after_id: int, limit: int, attempts_max: int
     ) -> EventDetail | None:
         part = log.Part(company_id=company_id, after_id=after_id, limit=limit, attempts_max=attempts_max)
-        return await self._database.read_snapshot(lambda connection: log.event(connection, event_id, part))
+        return await self._database.read_as(company_id, lambda connection: log.event(connection, event_id, part))

@@ -1,7 +1,8 @@
 """Verbs that read what happened: attempts, deliveries and events, each from one snapshot.
 
 Two states are derived here and stored nowhere: `held` (pending while the subscription is inactive) and the `cancelled`
-of an open delivery whose subscription is deleted. Events are read on their own: they may lie in other buckets.
+of an open delivery whose subscription is deleted. Open deliveries and ended ones are two tables, and read as one.
+Events are read on their own: they may lie in other buckets.
 """
 
 from collections import defaultdict
@@ -59,43 +60,85 @@ CASE
     d.due_at, {_OF_LANE.format(what=_LANE_WAIT)})
   ELSE d.due_at
 END"""
-_WITH_SUBSCRIPTIONS: Final = (
-    "deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription_id AND s.bucket = d.bucket"
-)
+_OPEN_OR_ENDED: Final = """
+(
+  SELECT n.id, n.event_key, n.subscription_id, n.company_id, n.type_name, n.payload_version, n.source, n.state,
+    NULL AS reason, n.due_at, n.attempt, n.failures, NULL::bigint AS settled_at, n.event_bucket, n.bucket
+  FROM deliveries AS n WHERE n.bucket = any($1::smallint[]) AND {which}
+  UNION ALL
+  SELECT n.id, n.event_key, n.subscription_id, n.company_id, n.type_name, n.payload_version, n.source, n.state,
+    n.reason, NULL::bigint AS due_at, n.attempt, n.failures, n.settled_at, n.event_bucket, n.bucket
+  FROM ended_deliveries AS n WHERE n.bucket = any($1::smallint[]) AND {which}
+) AS d"""
+"""Deliveries wherever they are. The condition stands in both parts, where it leads to an index and, by an id of its own
+rather than an array of them, to the one partition of its day."""
+_WITH_SUBSCRIPTION: Final = "JOIN subscriptions AS s ON s.id = d.subscription_id AND s.bucket = d.bucket"
 
+_DELIVERY: Final = f"""
+d.id, d.subscription_id, d.company_id, d.type_name, d.payload_version, d.source, {_STATE}, {_REASON},
+CASE WHEN {_IS_HELD} AND s.deleted_at IS NULL THEN s.inactive_at END, {_DUE_AT}, d.attempt, d.failures,
+CASE WHEN {_IS_CLOSED} THEN s.deleted_at ELSE d.settled_at END, d.event_key, d.event_bucket"""
 _DELIVERIES: Final = f"""
-SELECT d.id, d.subscription_id, d.company_id, d.type_name, d.payload_version, d.source, {_STATE}, {_REASON},
-  CASE WHEN {_IS_HELD} AND s.deleted_at IS NULL THEN s.inactive_at END,
-  {_DUE_AT}, d.attempt, d.failures,
-  CASE WHEN {_IS_CLOSED} THEN s.deleted_at ELSE d.settled_at END, d.event_key, d.event_bucket
-FROM {_WITH_SUBSCRIPTIONS}"""
-_EVENT: Final = "SELECT key, id, event_type, data, occurred_at, accepted_at, catalogue_revision FROM events AS e"
-_EVENTS: Final = f"{_EVENT} WHERE bucket = any($1::smallint[]) AND key = any($2::bigint[])"
+SELECT {_DELIVERY}
+FROM unnest($2::bigint[]) AS asked (id)
+  CROSS JOIN LATERAL {_OPEN_OR_ENDED.format(which="n.id = asked.id")} {_WITH_SUBSCRIPTION}
+WHERE s.bucket = any($1::smallint[]) AND ($3::bigint IS NULL OR d.company_id = $3)"""
+_OF_EVENT: Final = f"""
+SELECT {_DELIVERY}
+FROM {_OPEN_OR_ENDED.format(which="n.event_key = $2 AND n.id > $2")} {_WITH_SUBSCRIPTION}
+WHERE s.bucket = any($1::smallint[]) AND d.id > $3::bigint AND ($4::bigint IS NULL OR d.company_id = $4)
+ORDER BY d.id LIMIT $5"""
+"""No delivery is older than its event, so that earlier days are not looked into."""
+
+_EVENT_COLUMNS: Final = "e.key, e.id, e.event_type, e.data, e.occurred_at, e.accepted_at, e.catalogue_revision"
+_EVENT: Final = f"SELECT {_EVENT_COLUMNS} FROM events AS e"
+_EVENTS: Final = f"""
+SELECT {_EVENT_COLUMNS}
+FROM unnest($2::bigint[]) AS asked (key)
+  JOIN events AS e ON e.key = asked.key
+WHERE e.bucket = any($1::smallint[])"""
 _BY_ID: Final = "SELECT key, event_bucket FROM event_keys WHERE bucket = $2::smallint AND id = $1"
 
 _ATTEMPT: Final = """
 a.id, a.delivery_id, a.number, a.http_status, a.error, a.detail, a.duration_ms, a.dns_ms, a.connect_ms, a.tls_ms,
 a.wait_ms, a.created_at, a.next_attempt_at, a.dead_lettered, a.request_head, a.response_head, a.response_body"""
-_ATTEMPTS: Final = f"SELECT {_ATTEMPT} FROM attempts AS a"
-_TYPE_NAME: Final = """
-(SELECT type_name FROM deliveries AS d WHERE d.bucket = any($1) AND d.bucket = a.bucket AND d.id = a.delivery_id)"""
+_PAGE: Final = f"""
+SELECT {_ATTEMPT}
+FROM (SELECT a.id FROM attempts AS a {{where}} ORDER BY a.id DESC LIMIT {{limit}} OFFSET {{offset}}::bigint) AS page
+  JOIN attempts AS a ON a.id = page.id
+WHERE a.bucket = any($1::smallint[])
+ORDER BY a.id DESC"""
+"""The way to the page goes by an index alone; only its own rows are read."""
+_ATTEMPTS: Final = f"""
+SELECT {_ATTEMPT} FROM attempts AS a
+WHERE a.bucket = any($1::smallint[]) AND a.delivery_id = $2 AND a.id > $2 ORDER BY a.number"""
+"""Attempts are no older than their delivery, either."""
+_TYPE_NAME: Final = f"""
+(SELECT d.type_name FROM {_OPEN_OR_ENDED.format(which="n.id = a.delivery_id")} WHERE d.bucket = a.bucket)"""
 
 _COUNTS: Final = f"""
-SELECT d.event_key, {_STATE}, count(*) FROM {_WITH_SUBSCRIPTIONS}
-WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND d.event_key = any($2::bigint[])
-  AND ($3::bigint IS NULL OR d.company_id = $3)
+SELECT d.event_key, {_STATE}, count(*)
+FROM unnest($2::bigint[]) AS asked (key)
+  CROSS JOIN LATERAL {_OPEN_OR_ENDED.format(which="n.event_key = asked.key AND n.id > asked.key")} {_WITH_SUBSCRIPTION}
+WHERE s.bucket = any($1::smallint[]) AND ($3::bigint IS NULL OR d.company_id = $3)
 GROUP BY 1, 2"""
 
 _RECIPIENTS: Final = """
-SELECT event_key, company_id, company_revision, entries FROM recipients
-WHERE bucket = any($1::smallint[]) AND event_key = any($2::bigint[]) AND ($3::bigint IS NULL OR company_id = $3)
-ORDER BY event_key, company_id"""
+SELECT r.event_key, r.company_id, r.company_revision, r.entries
+FROM unnest($2::bigint[]) AS asked (key)
+  JOIN recipients AS r ON r.event_key = asked.key
+WHERE r.bucket = any($1::smallint[]) AND ($3::bigint IS NULL OR r.company_id = $3)
+ORDER BY r.event_key, r.company_id"""
 
 _LAST_ATTEMPTS: Final = f"""
-SELECT {_ATTEMPT} FROM (
-  SELECT *, row_number() OVER (PARTITION BY delivery_id ORDER BY number DESC) AS place
-  FROM attempts WHERE bucket = any($1::smallint[]) AND delivery_id = any($2::bigint[])
-) AS a WHERE place <= $3 ORDER BY a.delivery_id, a.number"""
+SELECT {_ATTEMPT}
+FROM unnest($2::bigint[]) AS asked (id)
+  CROSS JOIN LATERAL (
+    SELECT * FROM attempts AS n
+    WHERE n.bucket = any($1::smallint[]) AND n.delivery_id = asked.id AND n.id > asked.id
+    ORDER BY n.number DESC LIMIT $3
+  ) AS a
+ORDER BY a.delivery_id, a.number"""
 
 _ROUTES_THEN: Final = """
 SELECT route FROM (
@@ -124,6 +167,7 @@ async def page_of_attempts(connection: Any, query: AttemptQuery) -> AttemptPage:
     """Read a page of a subscription's log by id descending, and count all of it."""
     where = _Conditions("a.bucket = any({}::smallint[])", buckets.EVERY)
     where.add("a.subscription_id = {}::bigint", query.subscription_id)
+    where.add("a.company_id = {}::bigint", query.company_id)
     where.add("a.id < {}", query.before_id)
     where.add("a.id >= {}", None if query.from_at is None else first_id_of_day(query.from_at))
     where.add("a.created_at >= {}", query.from_at)
@@ -132,20 +176,19 @@ async def page_of_attempts(connection: Any, query: AttemptQuery) -> AttemptPage:
     where.add(f"{_TYPE_NAME} = {{}}", query.type_name)
     total: int = await connection.fetchval(f"SELECT count(*) FROM attempts AS a {where}", *where.values)
     limit, offset = where.bind(query.size), where.bind(query.page * query.size)
-    rows = await connection.fetch(
-        f"{_ATTEMPTS} {where} ORDER BY a.id DESC LIMIT {limit} OFFSET {offset}::bigint", *where.values
-    )
-    views = await _views(connection, {row[1] for row in rows})
+    rows = await connection.fetch(_PAGE.format(where=where, limit=limit, offset=offset), *where.values)
+    views = await _views(connection, {row[1] for row in rows}, query.company_id)
     return AttemptPage(rows=tuple([read_attempt(row, views[row[1]]) for row in rows]), total=total)
 
 
-async def delivery(connection: Any, subscription_id: int, delivery_id: int) -> DeliveryView | None:
-    """Read one delivery of the subscription with all its attempts."""
-    view = (await _views(connection, [delivery_id])).get(delivery_id)
+async def delivery(
+    connection: Any, subscription_id: int, delivery_id: int, company_id: int | None
+) -> DeliveryView | None:
+    """Read one delivery of the subscription, and of the company where one is named, with all its attempts."""
+    view = (await _views(connection, [delivery_id], company_id)).get(delivery_id)
     if view is None or view.subscription_id != subscription_id:
         return None
-    sql = f"{_ATTEMPTS} WHERE a.bucket = any($1::smallint[]) AND a.delivery_id = $2 ORDER BY a.number"
-    rows = await connection.fetch(sql, [buckets.of_company(view.company_id)], view.id)
+    rows = await connection.fetch(_ATTEMPTS, [buckets.of_company(view.company_id)], view.id)
     return replace(view, attempts=tuple([read_attempt(row, view) for row in rows]))
 
 
@@ -165,9 +208,10 @@ async def event(connection: Any, event_id: str, part: Part) -> EventDetail | Non
     place = await connection.fetchrow(_BY_ID, event_id, buckets.of_text(event_id))
     if place is None:
         return None
-    (view,) = await _event_views(connection, await _events(connection, [place]), part.company_id)
-    if part.company_id is not None and not view.recipients:
+    views = await _event_views(connection, await _events(connection, [place]), part.company_id)
+    if not views or (part.company_id is not None and not views[0].recipients):
         return None
+    view = views[0]
     deliveries = await _deliveries_of(connection, view.event, part)
     more = len(deliveries) > part.limit
     return EventDetail(
@@ -207,9 +251,9 @@ class _Conditions:
 
 async def _events_of_all(connection: Any, query: EventQuery) -> Sequence[Event]:
     """Read a page of the installation's events: an operator's look, over all buckets."""
+    its_deliveries = _OPEN_OR_ENDED.format(which="n.event_key = e.key AND n.id > e.key")
     in_state = (
-        f"EXISTS (SELECT FROM {_WITH_SUBSCRIPTIONS} WHERE d.bucket = any($1) AND d.event_key = e.key"
-        f" AND {_STATE} = {{}}::text)"
+        f"EXISTS (SELECT FROM {its_deliveries} {_WITH_SUBSCRIPTION} WHERE s.bucket = any($1) AND {_STATE} = {{}}::text)"
     )
     where = _Conditions("e.bucket = any({}::smallint[])", buckets.EVERY)
     where.add("e.key < {}", query.before_key)
@@ -225,9 +269,10 @@ async def _events_of_all(connection: Any, query: EventQuery) -> Sequence[Event]:
 
 async def _events_of_company(connection: Any, query: EventQuery, company_id: int) -> Sequence[Event]:
     """Read a page of a company's events: its recipients lead, so that the events of others are never touched."""
+    its_deliveries = _OPEN_OR_ENDED.format(which="n.event_key = r.event_key AND n.id > r.event_key")
     in_state = (
-        f"EXISTS (SELECT FROM {_WITH_SUBSCRIPTIONS} WHERE d.bucket = any($1) AND d.bucket = r.bucket"
-        f" AND d.event_key = r.event_key AND d.company_id = r.company_id AND {_STATE} = {{}}::text)"
+        f"EXISTS (SELECT FROM {its_deliveries} {_WITH_SUBSCRIPTION}"
+        f" WHERE s.bucket = any($1) AND d.company_id = r.company_id AND {_STATE} = {{}}::text)"
     )
     where = _Conditions("r.bucket = any({}::smallint[])", [buckets.of_company(company_id)])
     where.add("r.company_id = {}::bigint", company_id)
@@ -246,12 +291,12 @@ async def _events_of_company(connection: Any, query: EventQuery, company_id: int
 
 
 async def _events(connection: Any, places: Collection[Sequence[int]]) -> Sequence[Event]:
-    """Read events by key and bucket, in the order given."""
+    """Read events by key and bucket, in the order given, as far as the reader may see them."""
     if not places:
         return []
     rows = await connection.fetch(_EVENTS, list({bucket for _, bucket in places}), [key for key, _ in places])
     found = {row[0]: read_event(row) for row in rows}
-    return [found[key] for key, _ in places]
+    return [found[key] for key, _ in places if key in found]
 
 
 async def _event_views(connection: Any, found: Sequence[Event], company_id: int | None) -> tuple[EventView, ...]:
@@ -270,12 +315,7 @@ async def _event_views(connection: Any, found: Sequence[Event], company_id: int 
 
 async def _deliveries_of(connection: Any, event: Event, part: Part) -> tuple[DeliveryView, ...]:
     """Read one delivery more than asked for, each with its last attempts."""
-    where = _Conditions("d.bucket = any({}::smallint[]) AND s.bucket = any($1)", buckets.EVERY)
-    where.add("d.event_key = {}", event.key)
-    where.add("d.company_id = {}::bigint", part.company_id)
-    where.add("d.id > {}", part.after_id)
-    limit = where.bind(part.limit + 1)
-    rows = await connection.fetch(f"{_DELIVERIES} {where} ORDER BY d.id LIMIT {limit}", *where.values)
+    rows = await connection.fetch(_OF_EVENT, buckets.EVERY, event.key, part.after_id, part.company_id, part.limit + 1)
     views = {row[0]: read_delivery(row, event) for row in rows}
     attempts: dict[int, list[AttemptRow]] = defaultdict(list)
     for row in await connection.fetch(_LAST_ATTEMPTS, buckets.EVERY, list(views), part.attempts_max):
@@ -284,12 +324,11 @@ async def _deliveries_of(connection: Any, event: Event, part: Part) -> tuple[Del
     return tuple([replace(view, attempts=tuple(attempts[view.id])) for view in views.values()])
 
 
-async def _views(connection: Any, delivery_ids: Collection[int]) -> Mapping[int, DeliveryView]:
+async def _views(connection: Any, delivery_ids: Collection[int], company_id: int | None) -> Mapping[int, DeliveryView]:
     """Read deliveries without their attempts, by id; each event's data is read once."""
     if not delivery_ids:
         return {}
-    where = "WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND d.id = any($2::bigint[])"
-    rows = await connection.fetch(f"{_DELIVERIES} {where}", buckets.EVERY, list(delivery_ids))
+    rows = await connection.fetch(_DELIVERIES, buckets.EVERY, list(delivery_ids), company_id)
     places = {(row[EVENT_KEY], row[EVENT_KEY + 1]) for row in rows}
     found = {event.key: event for event in await _events(connection, places)}
     return {row[0]: read_delivery(row, found[row[EVENT_KEY]]) for row in rows}

@@ -13,11 +13,11 @@ from hookline.storage.rows import first_id_of_day
 
 _CLOCK: Final = "SELECT floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
 _IDS: Final = "SELECT nextval('ids') FROM generate_series(1, $1)"
-CLOCK_AND_IDS: Final = f"({_CLOCK}), ARRAY({_IDS}), set_config('synchronous_commit', 'off', true)"
-"""The first columns of a statement that reads, and with that draws $1 ids: a transaction of its own that need not wait
-for the disk, as whoever uses the ids commits after it, and that commit makes both durable. Run inside another
-transaction it would cost that one its durability."""
-_READ: Final = f"SELECT {CLOCK_AND_IDS}"
+CLOCK_AND_IDS: Final = f"({_CLOCK}), ARRAY({_IDS})"
+"""The first columns of a statement that reads, and with that draws $1 ids."""
+_READ: Final = f"SELECT {CLOCK_AND_IDS}, set_config('synchronous_commit', 'off', true)"
+"""A transaction of its own that need not wait for the disk: whoever uses the ids commits after it, and that commit
+makes both durable. Run inside another transaction it would cost that one its durability."""
 
 
 class Moment(Struct, frozen=True):

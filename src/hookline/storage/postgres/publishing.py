@@ -1,6 +1,6 @@
 """The verb `publish`: look up what a group of requests refers to, judge them in memory, store with one statement.
 
-The statement is the transaction. Its parts are independent inserts, none fed by another, so that they can lie on
+What it writes is one statement, whose parts are independent inserts, none fed by another, so that they can lie on
 different nodes. What became known between look and statement is a unique violation: then the group runs again.
 """
 
@@ -64,16 +64,17 @@ WITH woken AS (
   SELECT $2, * FROM unnest(
     $15::integer[], $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::smallint[], $21::smallint[])
 ), new_events AS (
-  INSERT INTO events (accepted_at, catalogue_revision, key, id, event_type, data, occurred_at, bucket)
-  SELECT $2, $22, * FROM unnest(
-    $23::bigint[], $24::text[], $25::text[], $26::bytea[], $27::bigint[], $28::smallint[])
+  INSERT INTO events (accepted_at, catalogue_revision, key, id, event_type, data, occurred_at, bucket, company_ids)
+  SELECT $2, $22, key, id, event_type, data, occurred_at, bucket, company_ids::integer[] FROM unnest(
+    $23::bigint[], $24::text[], $25::text[], $26::bytea[], $27::bigint[], $28::smallint[], $29::text[])
+    AS new (key, id, event_type, data, occurred_at, bucket, company_ids)
 ), new_event_keys AS (
   INSERT INTO event_keys (accepted_at, id, fingerprint, event_type, key, deliveries, event_bucket, bucket)
   SELECT $2, * FROM unnest(
-    $29::text[], $30::bytea[], $31::text[], $32::bigint[], $33::integer[], $34::smallint[], $35::smallint[])
+    $30::text[], $31::bytea[], $32::text[], $33::bigint[], $34::integer[], $35::smallint[], $36::smallint[])
 )
 INSERT INTO idempotency_keys (key, fingerprint, answer, expires_at, bucket)
-SELECT * FROM unnest($36::text[], $37::bytea[], $38::text[], $39::bigint[], $40::smallint[])"""
+SELECT * FROM unnest($37::text[], $38::bytea[], $39::text[], $40::bigint[], $41::smallint[])"""
 
 
 def bytes_of(publication: Publication) -> int:
@@ -111,7 +112,7 @@ async def _look(connection: Any, clock: Clock | None, publications: Sequence[Pub
     events = list(chain.from_iterable([publication.events for publication in publications]))
     keys = [publication.key.key for publication in publications if publication.key]
     ids = [event.id for event in events if event.fingerprint]
-    now, numbers, _, catalogue_revision, companies, answers, known = await connection.fetchrow(
+    now, numbers, catalogue_revision, companies, answers, known = await connection.fetchrow(
         _LOOK,
         sum([1 + len(event.deliveries) for event in events]),
         list({recipient.company_id for event in events for recipient in event.recipients}),
@@ -182,7 +183,7 @@ class _Group:
             *_columns(self._deliveries, 10),
             *_columns(self._recipients, 7),
             self._seen.catalogue_revision,
-            *_columns(self._events, 6),
+            *_columns(self._events, 7),
             *_columns(self._event_keys, 7),
             *_columns(self._keys, 5),
         )
@@ -209,7 +210,8 @@ class _Group:
         # A body lies with its first recipient: read there, in most installations, by its only one.
         home = buckets.of_company(event.recipients[0].company_id) if event.recipients else id_bucket
         occurred_at = wall if event.occurred_at is None else event.occurred_at
-        self._events.append((key, event.id, event.event_type, event.data, occurred_at, home))
+        company_ids = ",".join([str(recipient.company_id) for recipient in event.recipients])
+        self._events.append((key, event.id, event.event_type, event.data, occurred_at, home, f"{{{company_ids}}}"))
         self._event_keys.append((event.id, event.fingerprint, event.event_type, key, count, home, id_bucket))
         for recipient in event.recipients:
             self._recipients.append(

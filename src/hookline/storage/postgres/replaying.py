@@ -3,6 +3,7 @@
 Locks go in the order of everybody: the delivery, then its lane.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from hookline import lifecycle
@@ -13,17 +14,32 @@ from hookline.storage.protocol import Redelivery
 
 _FIND: Final = """
 SELECT d.event_key, d.event_bucket, CASE WHEN d.state = 'pending' AND NOT s.active THEN 'held' ELSE d.state END,
-  CASE WHEN d.due_at IS NULL THEN d.reason ELSE s.inactive_reason END
-FROM deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription_id AND s.bucket = d.bucket
-WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND d.id = $2 AND d.subscription_id = $3
-  AND s.deleted_at IS NULL
-FOR NO KEY UPDATE OF d"""
+  CASE WHEN d.is_open THEN s.inactive_reason ELSE d.reason END
+FROM (
+    SELECT event_key, event_bucket, state, NULL AS reason, true AS is_open, bucket FROM deliveries
+    WHERE bucket = any($1::smallint[]) AND id = $2 AND subscription_id = $3
+    UNION ALL
+    SELECT event_key, event_bucket, state, reason, false, bucket FROM ended_deliveries
+    WHERE bucket = any($1) AND id = $2 AND subscription_id = $3
+  ) AS d JOIN subscriptions AS s ON s.id = $3 AND s.bucket = d.bucket
+WHERE s.bucket = any($1) AND s.deleted_at IS NULL"""
 
 _EVENT: Final = "SELECT id, data IS NULL FROM events WHERE bucket = $1::smallint AND key = $2"
 
 _REOPEN: Final = """
-UPDATE deliveries SET state = 'pending', due_at = $2, failures = 0, losses = 0, reason = NULL, settled_at = NULL
-WHERE bucket = any($1::smallint[]) AND id = $3"""
+WITH reopened AS (
+  DELETE FROM ended_deliveries AS d
+  USING unnest($2::bigint[]) AS asked (id)
+  WHERE d.bucket = any($1::smallint[]) AND d.id = asked.id AND d.state IN ('succeeded', 'dead')
+  RETURNING d.*
+)
+INSERT INTO deliveries (
+  id, event_key, due_at, subscription_id, company_id, attempt, data_bytes, state, payload_version, type_name, source,
+  event_bucket, bucket)
+SELECT id, event_key, $3, subscription_id, company_id, attempt, data_bytes, 'pending', payload_version, type_name,
+  source, event_bucket, bucket
+FROM reopened
+RETURNING id, subscription_id"""
 
 
 async def redeliver(transaction: Transaction, subscription_id: int, delivery_id: int) -> Redelivery | None:
@@ -36,6 +52,16 @@ async def redeliver(transaction: Transaction, subscription_id: int, delivery_id:
     event_id, is_erased = await connection.fetchrow(_EVENT, event_bucket, event_key)
     found = Redelivery(event_id=event_id, state=DeliveryState(state), reason=reason, is_erased=is_erased)
     if found.state in lifecycle.REOPENABLE and not found.is_erased:
-        await connection.execute(_REOPEN, its_buckets, transaction.now, delivery_id)
-        await lanes.write(transaction, await lanes.lock(transaction, [subscription_id]))
+        await reopen(transaction, [delivery_id])
     return found
+
+
+async def reopen(transaction: Transaction, delivery_ids: Collection[int]) -> Collection[int]:
+    """Move those of the deliveries that succeeded or are dead back among the open ones, due now; return their ids.
+
+    Their attempts go on counting. Repeating it changes nothing: what is open is not among the ended ones. Of two that
+    ask at once the second waits, and opens nothing.
+    """
+    rows = await transaction.connection.fetch(_REOPEN, transaction.buckets, list(delivery_ids), transaction.now)
+    await lanes.write(transaction, await lanes.lock(transaction, {row[1] for row in rows}))
+    return [row[0] for row in rows]

@@ -3,7 +3,9 @@
 from typing import Any, Final
 
 from hookline.storage.migrate import Migration, migrations, refuse_outdated, still_needed
+from hookline.storage.postgres import days, moment
 from hookline.storage.postgres.connection import Patience, connect
+from hookline.storage.postgres.database import BEGIN, Transaction
 
 LOCK: Final = 0x686F6F6B6C696E65
 """Of the nodes that start at once, one migrates. Any number would do: this one spells `hookline`."""
@@ -26,6 +28,8 @@ async def migrate(dsn: str, *, check: bool = False) -> tuple[str, ...]:
         applied = []
         while migration := await _apply_next(connection, migrations("postgres")):
             applied.append(f"{migration.version:04d}_{migration.name}")
+        if applied:
+            await _prepare_days(connection)
         return tuple(applied)
     finally:
         await connection.close()
@@ -57,3 +61,12 @@ async def _apply_next(connection: Any, known: tuple[Migration, ...]) -> Migratio
             "INSERT INTO schema_version (version, name) VALUES ($1, $2)", needed[0].version, needed[0].name
         )
         return needed[0]
+
+
+async def _prepare_days(connection: Any) -> None:
+    """Make the first days at once; where a node makes them at the same time, its upkeep goes on with it."""
+    instant = await moment.read(connection, None)
+    for table in days.KEYS:
+        await connection.execute(BEGIN)
+        await days.prepare(Transaction(connection, instant.now, instant.wall, ()), table)
+        await connection.execute("COMMIT")

@@ -1,7 +1,8 @@
 """The verbs that end attempts: `settle`, `release`, `park`, and the lost attempts that a claim finds.
 
 The fence is checked by locking the rows that are still `sending` under the given attempt; all later statements of the
-transaction go by id alone, as nobody else can move them. Lanes are locked last and for as short as can be.
+transaction go by id alone, as nobody else can move them. A delivery that ends leaves the open ones in the same
+statement that logs its attempt. Lanes are locked last and for as short as can be.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,29 +31,39 @@ FOR NO KEY UPDATE OF d {others}"""
 _LOCK_FENCED: Final = _LOCK.format(which="d.id = any($2::bigint[]) ORDER BY d.id", others="")
 _LOCK_LOST: Final = _LOCK.format(which="d.due_at <= $2 ORDER BY d.due_at LIMIT $3", others="SKIP LOCKED")
 
-_MOVE: Final = """
-UPDATE deliveries AS d SET state = g.state, failures = d.failures + g.failures, losses = g.losses, due_at = g.due_at,
-  reason = g.reason, settled_at = g.settled_at, claimed_at = NULL
-FROM unnest($2::bigint[], $3::text[], $4::integer[], $5::integer[], $6::bigint[], $7::text[], $8::bigint[])
-  AS g (id, state, failures, losses, due_at, reason, settled_at)
-WHERE d.bucket = any($1::smallint[]) AND d.id = g.id"""
+ENDED_COLUMNS: Final = (
+    "id, event_key, settled_at, subscription_id, company_id, attempt, failures, data_bytes, state, payload_version,"
+    " type_name, source, reason, event_bucket, bucket"
+)
 
-_LOG: Final = """
+_WRITE: Final = f"""
+WITH kept AS (
+  UPDATE deliveries AS d SET state = 'pending', failures = d.failures + g.failures, losses = g.losses,
+    due_at = g.due_at, claimed_at = NULL
+  FROM unnest($2::bigint[], $3::integer[], $4::integer[], $5::bigint[]) AS g (id, failures, losses, due_at)
+  WHERE d.bucket = any($1::smallint[]) AND d.id = g.id
+), ended AS (
+  DELETE FROM deliveries AS d
+  USING unnest($6::bigint[], $7::text[], $8::integer[], $9::text[]) AS g (id, state, failures, reason)
+  WHERE d.bucket = any($1) AND d.id = g.id
+  RETURNING d.id, d.event_key, $10::bigint AS settled_at, d.subscription_id, d.company_id, d.attempt,
+    d.failures + g.failures AS failures, d.data_bytes, g.state, d.payload_version, d.type_name, d.source, g.reason,
+    d.event_bucket, d.bucket
+), moved AS (
+  INSERT INTO ended_deliveries ({ENDED_COLUMNS}) SELECT {ENDED_COLUMNS} FROM ended
+)
 INSERT INTO attempts (
-  created_at, id, delivery_id, subscription_id, number, http_status, error, detail, duration_ms, dns_ms, connect_ms,
-  tls_ms, wait_ms, request_head, response_head, response_body, next_attempt_at, dead_lettered, bucket)
-SELECT $1, * FROM unnest(
-  $2::bigint[], $3::bigint[], $4::integer[], $5::integer[], $6::integer[], $7::text[], $8::text[], $9::integer[],
-  $10::integer[], $11::integer[], $12::integer[], $13::integer[], $14::bytea[], $15::bytea[], $16::bytea[],
-  $17::bigint[], $18::boolean[], $19::smallint[])"""
+  created_at, id, delivery_id, subscription_id, company_id, number, http_status, error, detail, duration_ms, dns_ms,
+  connect_ms, tls_ms, wait_ms, request_head, response_head, response_body, next_attempt_at, dead_lettered, bucket)
+SELECT $10, * FROM unnest(
+  $11::bigint[], $12::bigint[], $13::integer[], $14::integer[], $15::integer[], $16::integer[], $17::text[],
+  $18::text[], $19::integer[], $20::integer[], $21::integer[], $22::integer[], $23::integer[], $24::bytea[],
+  $25::bytea[], $26::bytea[], $27::bigint[], $28::boolean[], $29::smallint[])"""
 
 _RELEASE: Final = """
 UPDATE deliveries SET state = 'pending', due_at = $2, claimed_at = NULL
 WHERE bucket = any($1::smallint[]) AND id = any($3::bigint[])"""
 
-_PARK: Final = """
-UPDATE deliveries SET state = $2, due_at = NULL, claimed_at = NULL, reason = $3, settled_at = $4
-WHERE bucket = any($1::smallint[]) AND id = any($5::bigint[])"""
 
 _NOTHING_SENT: Final = (None,) * 7
 """Timings, heads and body of an attempt that left no trace."""
@@ -96,9 +107,10 @@ async def park(transaction: Transaction, fences: Sequence[Fence]) -> None:
     """End what is still under the given fences and cannot be read."""
     current = await _lock(transaction, fences)
     if current:
-        state = lifecycle.after(lifecycle.SENDING, Move.PARK)
-        ending = (state, Reason.UNREADABLE, transaction.wall, list(current))
-        await transaction.connection.execute(_PARK, transaction.buckets, *ending)
+        endings = _Endings(transaction)
+        for row in current.values():
+            endings.park(row)
+        await endings.write()
         deaths = [row.note(circuit.DEAD, Reason.UNREADABLE, transaction.wall) for row in current.values()]
         await notices.note(transaction, deaths)
         await _refresh_lanes(transaction, current.values())
@@ -183,11 +195,12 @@ def _note(flying: Mapping[int, _Flying], change: Change) -> Note:
 
 
 class _Endings:
-    """The rows that ends of attempts come to: a move of the delivery and a line of the log for each."""
+    """The rows that ends of attempts come to: a delivery kept or ended, and a line of the log for each attempt."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._moved: list[tuple[Any, ...]] = []
+        self._kept: list[tuple[Any, ...]] = []
+        self._ended: list[tuple[Any, ...]] = []
         self._log: list[tuple[Any, ...]] = []
         self.deaths: list[Note] = []
         """What is to be told of deliveries that ended without success."""
@@ -201,6 +214,7 @@ class _Endings:
                 attempt_id,
                 row.id,
                 row.subscription_id,
+                row.company_id,
                 row.attempt,
                 record.http_status,
                 record.error,
@@ -222,14 +236,23 @@ class _Endings:
     def add_loss(self, row: _Flying, verdict: Verdict, attempt_id: int) -> None:
         """Add an attempt that nobody reports any more: it uses no retry and took no time that we know of."""
         next_attempt_at, dead_lettered = self._move(row, verdict, row.losses + 1, 0)
-        known = (attempt_id, row.id, row.subscription_id, row.attempt, None, ErrorClass.LOST, None, 0)
+        known = (attempt_id, row.id, row.subscription_id, row.company_id, row.attempt, None, ErrorClass.LOST, None, 0)
         self._log.append((*known, *_NOTHING_SENT, next_attempt_at, dead_lettered, row.bucket))
 
+    def park(self, row: _Flying) -> None:
+        """Add the end of a delivery that cannot be attempted, and so leaves no line."""
+        self._end(row, Move.PARK, 0, Reason.UNREADABLE)
+
     async def write(self) -> None:
-        """Store all rows."""
-        connection = self._transaction.connection
-        await connection.execute(_MOVE, self._transaction.buckets, *zip(*self._moved, strict=True))
-        await connection.execute(_LOG, self._transaction.wall, *zip(*self._log, strict=True))
+        """Store all rows, with one statement."""
+        await self._transaction.connection.execute(
+            _WRITE,
+            self._transaction.buckets,
+            *_columns(self._kept, 4),
+            *_columns(self._ended, 4),
+            self._transaction.wall,
+            *_columns(self._log, 19),
+        )
 
     def _move(self, row: _Flying, verdict: Verdict, losses: int | None, hold_until: int) -> tuple[int | None, bool]:
         """Move the delivery; return when its next attempt is due by the wall clock, and whether it is dead now.
@@ -238,24 +261,28 @@ class _Endings:
         """
         now, wall = self._transaction.now, self._transaction.wall
         is_lost = losses is not None
-        counts = (0 if is_lost else 1, losses or 0)
+        failures = 0 if is_lost else 1
         match verdict:
             case Succeed():
-                state = lifecycle.after(lifecycle.SENDING, Move.SUCCEED)
-                self._moved.append((row.id, state, 0, 0, None, None, wall))
+                self._end(row, Move.SUCCEED, 0, None)
                 return None, False
             case Retry() | GiveUp() if row.is_deleted:
-                state = lifecycle.after(lifecycle.SENDING, Move.CANCEL)
-                self._moved.append((row.id, state, *counts, None, Reason.DELETED, wall))
+                self._end(row, Move.CANCEL, failures, Reason.DELETED)
                 return None, False
             case Retry(wait_ms):
-                state = lifecycle.after(lifecycle.SENDING, Move.LOSE if is_lost else Move.RETRY)
-                self._moved.append((row.id, state, *counts, now + wait_ms, None, None))
+                self._kept.append((row.id, failures, losses or 0, now + wait_ms))
                 return wall + max(wait_ms, hold_until - now, (row.hold_until or 0) - now), False
             case GiveUp(reason):
-                state = lifecycle.after(lifecycle.SENDING, Move.PARK if is_lost else Move.GIVE_UP)
-                self._moved.append((row.id, state, *counts, None, reason, wall))
+                self._end(row, Move.PARK if is_lost else Move.GIVE_UP, failures, reason)
                 self.deaths.append(row.note(circuit.DEAD, reason, wall))
                 return None, True
             case _:
                 assert_never(verdict)
+
+    def _end(self, row: _Flying, move: Move, failures: int, reason: str | None) -> None:
+        self._ended.append((row.id, lifecycle.after(lifecycle.SENDING, move), failures, reason))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Sequence[Sequence[Any]]:
+    """Turn rows into the arrays that `unnest` makes rows of again."""
+    return list(zip(*rows, strict=True)) if rows else [()] * count

@@ -22,7 +22,9 @@ _BY_IDS: Final = (
     f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE bucket = any($1::smallint[]) AND id = any($2::integer[])"
 )
 # An id alone does not tell its bucket: these look everywhere, which only reads may do.
-_BY_ID: Final = f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE id = $1::bigint AND deleted_at IS NULL"
+_BY_ID: Final = f"""
+SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions
+WHERE id = $1::bigint AND deleted_at IS NULL AND ($2::bigint IS NULL OR company_id = $2)"""
 _OWNER: Final = "SELECT company_id FROM subscriptions WHERE id = $1::bigint AND deleted_at IS NULL"
 _EXISTS: Final = "SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1)"
 _PAGE: Final = f"""
@@ -195,9 +197,9 @@ async def lock_company(transaction: Transaction, company_id: int) -> bool:
     return await transaction.connection.fetchval(_LOCK_COMPANY, company_id) is not None
 
 
-async def by_id(connection: Any, subscription_id: int) -> Subscription | None:
-    """Read one that is not deleted."""
-    row = await connection.fetchrow(_BY_ID, subscription_id)
+async def by_id(connection: Any, subscription_id: int, company_id: int | None) -> Subscription | None:
+    """Read one that is not deleted, of this company where one is named."""
+    row = await connection.fetchrow(_BY_ID, subscription_id, company_id)
     return None if row is None else read_subscription(row)
 
 

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from hookline.storage.postgres import buckets
 from hookline.storage.postgres.database import Transaction
+from hookline.storage.postgres.settling import ENDED_COLUMNS
 from hookline.storage.protocol import Backlog
 
 OPEN_COUNTED_MAX: Final = 100_000
@@ -11,16 +12,21 @@ OPEN_COUNTED_MAX: Final = 100_000
 
 _PROBE: Final = "UPDATE installation SET probed_at = $1"
 
-_CLOSE_DELETED: Final = """
+_CLOSE_DELETED: Final = f"""
 WITH left_over AS MATERIALIZED (
   SELECT p.id, p.bucket
   FROM subscriptions AS s JOIN deliveries AS p ON p.subscription_id = s.id AND p.bucket = s.bucket
   WHERE s.bucket = any($1::smallint[]) AND p.bucket = any($1) AND s.deleted_at IS NOT NULL AND p.state = 'pending'
   LIMIT $3 FOR NO KEY UPDATE OF p SKIP LOCKED
 ), closed AS (
-  UPDATE deliveries AS d SET state = 'cancelled', due_at = NULL, reason = 'deleted', settled_at = $2 FROM left_over
+  DELETE FROM deliveries AS d USING left_over
   WHERE d.bucket = any($1) AND d.id = left_over.id AND d.bucket = left_over.bucket
-  RETURNING d.id
+  RETURNING d.*, $2::bigint AS settled_at, 'cancelled' AS ended, 'deleted' AS reason
+), moved AS (
+  INSERT INTO ended_deliveries ({ENDED_COLUMNS})
+  SELECT id, event_key, settled_at, subscription_id, company_id, attempt, failures, data_bytes, ended,
+    payload_version, type_name, source, reason, event_bucket, bucket
+  FROM closed
 )
 SELECT count(*) FROM closed"""
 """Materialised, for a plan that runs the part with the limit once for each row would close more than the limit."""
@@ -42,13 +48,13 @@ RETURNING id"""
 
 _BACKLOG: Final = f"""
 SELECT
-  (SELECT count(*) FROM (SELECT FROM deliveries WHERE due_at IS NOT NULL LIMIT {OPEN_COUNTED_MAX}) AS open),
+  (SELECT count(*) FROM (SELECT FROM deliveries LIMIT {OPEN_COUNTED_MAX}) AS open),
   (SELECT min((
     SELECT d.due_at FROM deliveries AS d
     WHERE d.bucket = l.bucket AND d.state = 'pending' AND d.subscription_id = l.subscription_id
     ORDER BY d.due_at, d.id LIMIT 1))
    FROM lanes AS l WHERE l.is_open)"""
-"""Over all buckets, which it must not name: naming them, it would read a whole key instead of the open rows alone."""
+"""Over all buckets, of which it names none: a count over all nodes, in no transaction that writes."""
 
 _FRESH: Final = """
 SELECT EXISTS (

@@ -181,6 +181,9 @@ class SqliteStorage:
     async def forget_keys(self, limit: int) -> int:
         return await self._write(lambda transaction: upkeep.forget_keys(transaction, limit))
 
+    async def prepare_days(self) -> None:
+        """Nothing is kept by days here."""
+
     async def backlog(self) -> Backlog:
         now = self._clock.schedule_ms()
         return await self._look_up(lambda connection: upkeep.backlog(connection, now))
@@ -198,8 +201,8 @@ class SqliteStorage:
     async def delete_subscription(self, subscription_id: int) -> bool:
         return await self._write(lambda transaction: subscriptions.delete(transaction, subscription_id))
 
-    async def subscription(self, subscription_id: int) -> Subscription | None:
-        return await self._look_up(lambda connection: subscriptions.by_id(connection, subscription_id))
+    async def subscription(self, subscription_id: int, *, company_id: int | None = None) -> Subscription | None:
+        return await self._look_up(lambda connection: subscriptions.by_id(connection, subscription_id, company_id))
 
     async def subscriptions(self, query: SubscriptionQuery) -> Page[Subscription]:
         return await self._read(lambda connection: subscriptions.page(connection, query))
@@ -262,8 +265,10 @@ class SqliteStorage:
     async def page_of_attempts(self, query: AttemptQuery) -> AttemptPage:
         return await self._read(lambda connection: log.page_of_attempts(connection, query))
 
-    async def delivery(self, subscription_id: int, delivery_id: int) -> DeliveryView | None:
-        return await self._read(lambda connection: log.delivery(connection, subscription_id, delivery_id))
+    async def delivery(
+        self, subscription_id: int, delivery_id: int, *, company_id: int | None = None
+    ) -> DeliveryView | None:
+        return await self._read(lambda connection: log.delivery(connection, subscription_id, delivery_id, company_id))
 
     async def events(self, query: EventQuery) -> tuple[EventView, ...]:
         return await self._read(lambda connection: log.events(connection, query))

@@ -122,6 +122,7 @@ def page_of_attempts(connection: apsw.Connection, query: AttemptQuery) -> Attemp
     """Read a page of a subscription's log by id descending, and count all of it."""
     where, bindings = _conditions(
         ("a.subscription_id = ?", query.subscription_id),
+        ("a.subscription_id IN (SELECT id FROM subscriptions WHERE company_id = ?)", query.company_id),
         ("a.id < ?", query.before_id),
         ("a.id >= ?", None if query.from_at is None else first_id_of_day(query.from_at)),
         ("a.created_at >= ?", query.from_at),
@@ -138,10 +139,12 @@ def page_of_attempts(connection: apsw.Connection, query: AttemptQuery) -> Attemp
     return AttemptPage(rows=tuple([read_attempt(row, views[row[1]]) for row in rows]), total=total)
 
 
-def delivery(connection: apsw.Connection, subscription_id: int, delivery_id: int) -> DeliveryView | None:
-    """Read one delivery of the subscription with all its attempts."""
+def delivery(
+    connection: apsw.Connection, subscription_id: int, delivery_id: int, company_id: int | None
+) -> DeliveryView | None:
+    """Read one delivery of the subscription, and of the company where one is named, with all its attempts."""
     view = _views(connection, [delivery_id]).get(delivery_id)
-    if view is None or view.subscription_id != subscription_id:
+    if view is None or view.subscription_id != subscription_id or company_id not in {None, view.company_id}:
         return None
     rows = connection.execute(f"SELECT {_ATTEMPT} FROM attempts AS a WHERE delivery_id = ? ORDER BY number", (view.id,))
     return replace(view, attempts=tuple([read_attempt(row, view) for row in rows]))

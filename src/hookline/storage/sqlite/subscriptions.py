@@ -14,7 +14,9 @@ from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.transaction import Transaction, json_ids
 
 _BY_IDS: Final = f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE id IN (SELECT value FROM json_each(?1))"
-_BY_ID: Final = f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE id = ? AND deleted_at IS NULL"
+_BY_ID: Final = f"""
+SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions
+WHERE id = ?1 AND deleted_at IS NULL AND (?2 IS NULL OR company_id = ?2)"""
 _PAGE: Final = f"""
 SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions
 WHERE id > ?1 AND deleted_at IS NULL AND payload_version IN (SELECT value FROM json_each(?2)) {{narrowed}}
@@ -157,9 +159,9 @@ def delete(transaction: Transaction, subscription_id: int) -> bool:
     return True
 
 
-def by_id(connection: apsw.Connection, subscription_id: int) -> Subscription | None:
-    """Read one that is not deleted."""
-    row = connection.execute(_BY_ID, (subscription_id,)).get
+def by_id(connection: apsw.Connection, subscription_id: int, company_id: int | None) -> Subscription | None:
+    """Read one that is not deleted, of this company where one is named."""
+    row = connection.execute(_BY_ID, (subscription_id, company_id)).get
     return None if row is None else read_subscription(row)
 
 

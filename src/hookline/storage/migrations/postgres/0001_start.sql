@@ -6,6 +6,9 @@
 -- keys and event ids: of a hash of their text), last in every key, and no other unique key exists. No foreign key
 -- crosses buckets or leads to a global table. A `-- distribute:` line says how each table would be spread. Text that is
 -- a key is compared byte by byte, whatever the database's collation is or becomes.
+--
+-- What happened is kept apart from what is going on, in partitions by day: an id tells its own. They are made ahead and
+-- dropped whole by `storage.postgres.days`; where one is missing, rows lie in the partition named `_rest`.
 
 -- Begins again after 2^39 - 1: at a thousand ids a second in 17 years, and then only the order within that day suffers.
 CREATE SEQUENCE ids AS bigint MAXVALUE 549755813887 CYCLE;
@@ -205,9 +208,11 @@ CREATE TABLE events (
   occurred_at bigint NOT NULL,
   accepted_at bigint NOT NULL,
   catalogue_revision bigint NOT NULL,
+  company_ids integer[] NOT NULL,       -- of its recipients: who may read it
   bucket smallint NOT NULL
-);
+) PARTITION BY RANGE (key);
 -- distribute: bucket
+CREATE TABLE events_rest PARTITION OF events DEFAULT;
 ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (key, bucket);
 
 CREATE TABLE recipients (
@@ -219,8 +224,9 @@ CREATE TABLE recipients (
   entries text,                         -- JSON array of model.Entry; null where they say nothing
   event_bucket smallint NOT NULL,
   bucket smallint NOT NULL
-);
+) PARTITION BY RANGE (event_key);
 -- distribute: bucket
+CREATE TABLE recipients_rest PARTITION OF recipients DEFAULT;
 ALTER TABLE recipients ADD CONSTRAINT recipients_pkey PRIMARY KEY (company_id, event_key, bucket);
 CREATE INDEX recipients_of_event ON recipients (event_key);
 
@@ -238,12 +244,12 @@ CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
 
 -- --- deliveries ------------------------------------------------------------------------------------------------------
 
+-- Those that have not ended, and no others: what claims walk over stays small, and is vacuumed in moments.
 CREATE TABLE deliveries (
   id bigint NOT NULL,
   event_key bigint NOT NULL,
-  due_at bigint,                        -- when the engine must look again: schedule, retry wait and lease in one
+  due_at bigint NOT NULL,               -- when the engine must look again: schedule, retry wait and lease in one
   claimed_at bigint,
-  settled_at bigint,
   subscription_id integer NOT NULL,
   company_id integer NOT NULL,
   attempt integer NOT NULL DEFAULT 0,   -- raised at each claim, never lowered: the number in the log, and the fence
@@ -254,33 +260,60 @@ CREATE TABLE deliveries (
   payload_version text NOT NULL,        -- frozen at creation, as the two below
   type_name text NOT NULL,
   source text,
-  reason text,                          -- lifecycle.Reason, of dead and cancelled
   event_bucket smallint NOT NULL,
   bucket smallint NOT NULL
+) WITH (
+  -- Each row is written, claimed and deleted within moments: what it leaves behind goes by number, not by share.
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
+  autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000
 );
 -- distribute: bucket
 ALTER TABLE deliveries ADD CONSTRAINT deliveries_pkey PRIMARY KEY (id, bucket);
 ALTER TABLE deliveries ADD CONSTRAINT deliveries_once UNIQUE (event_key, subscription_id, bucket);
 ALTER TABLE deliveries ADD CONSTRAINT deliveries_lane
   FOREIGN KEY (subscription_id, bucket) REFERENCES lanes (subscription_id, bucket);
-ALTER TABLE deliveries ADD CONSTRAINT deliveries_state
-  CHECK (state IN ('pending', 'sending', 'succeeded', 'dead', 'cancelled'));
-ALTER TABLE deliveries ADD CONSTRAINT deliveries_due_while_open
-  CHECK ((due_at IS NULL) = (state IN ('succeeded', 'dead', 'cancelled')));
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_state CHECK (state IN ('pending', 'sending'));
 ALTER TABLE deliveries ADD CONSTRAINT deliveries_claimed_while_sending
   CHECK ((claimed_at IS NOT NULL) = (state = 'sending'));
 CREATE INDEX deliveries_due ON deliveries (subscription_id, due_at, id) WHERE state = 'pending';
 CREATE INDEX deliveries_leased ON deliveries (due_at) WHERE state = 'sending';
 CREATE INDEX deliveries_in_flight ON deliveries (subscription_id) WHERE state = 'sending';
-CREATE INDEX deliveries_open ON deliveries (subscription_id, id) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_open ON deliveries (subscription_id, id);
 
--- No foreign key to its delivery: the two will come to lie in partitions of different days.
+-- Where a delivery goes in the transaction that ends it. A redelivery moves it back.
+CREATE TABLE ended_deliveries (
+  id bigint NOT NULL,
+  event_key bigint NOT NULL,
+  settled_at bigint NOT NULL,
+  subscription_id integer NOT NULL,
+  company_id integer NOT NULL,
+  attempt integer NOT NULL,
+  failures integer NOT NULL,
+  data_bytes integer NOT NULL,
+  state text NOT NULL,
+  payload_version text NOT NULL,
+  type_name text NOT NULL,
+  source text,
+  reason text,                          -- lifecycle.Reason, of dead and cancelled
+  event_bucket smallint NOT NULL,
+  bucket smallint NOT NULL
+) PARTITION BY RANGE (id);
+-- distribute: bucket
+CREATE TABLE ended_deliveries_rest PARTITION OF ended_deliveries DEFAULT;
+ALTER TABLE ended_deliveries ADD CONSTRAINT ended_deliveries_pkey PRIMARY KEY (id, bucket);
+ALTER TABLE ended_deliveries ADD CONSTRAINT ended_deliveries_state CHECK (state IN ('succeeded', 'dead', 'cancelled'));
+CREATE INDEX ended_deliveries_of_event ON ended_deliveries (event_key, subscription_id);
+-- Rows lie as they ended: this finds the few that ended late without a look at each.
+CREATE INDEX ended_deliveries_settled ON ended_deliveries USING brin (settled_at) WITH (autosummarize = on);
+
+-- Once for each delivery and number: the fence sees to that, for no key can, being of another day than the delivery's.
 CREATE TABLE attempts (
   id bigint NOT NULL,
   delivery_id bigint NOT NULL,
   created_at bigint NOT NULL,
   next_attempt_at bigint,
   subscription_id integer NOT NULL,
+  company_id integer NOT NULL,
   number integer NOT NULL,
   http_status integer,
   duration_ms integer NOT NULL,
@@ -295,14 +328,16 @@ CREATE TABLE attempts (
   response_head bytea,
   response_body bytea,
   bucket smallint NOT NULL
-);
+) PARTITION BY RANGE (id);
 -- distribute: bucket
+CREATE TABLE attempts_rest PARTITION OF attempts DEFAULT;
 ALTER TABLE attempts ADD CONSTRAINT attempts_pkey PRIMARY KEY (id, bucket);
-ALTER TABLE attempts ADD CONSTRAINT attempts_once UNIQUE (delivery_id, number, bucket);
 ALTER TABLE attempts ADD CONSTRAINT attempts_number CHECK (number >= 1);
 ALTER TABLE attempts ADD CONSTRAINT attempts_error
   CHECK (error IN ('timeout', 'dns', 'connect', 'tls', 'blocked', 'protocol', 'oauth', 'status', 'lost'));
-CREATE INDEX attempts_log ON attempts (subscription_id, id);
+CREATE INDEX attempts_of_delivery ON attempts (delivery_id, number);
+-- With all that a count asks for: a total, and the way to a deep page, touch no row.
+CREATE INDEX attempts_log ON attempts (subscription_id, id) INCLUDE (company_id, bucket);
 
 -- What is to be told as an operational event, written with the change that it tells of; goes once it is published.
 CREATE TABLE notices (
@@ -339,3 +374,93 @@ INSERT INTO event_types (name, v1_name, v2_name, kind) VALUES
   ('delivery.dead', 'delivery.dead', 'org.tsanet.connect.delivery.dead', 'operational');
 INSERT INTO event_type_revisions (name, revision, v1_name, v2_name, kind)
   SELECT name, 1, v1_name, v2_name, kind FROM event_types;
+
+-- --- who sees what ---------------------------------------------------------------------------------------------------
+
+-- The second lock, behind the statements' own conditions and for the tables' owner too: a transaction sees the rows of
+-- the company that it has named in `hookline.company`, or all with `hookline.all`, and without either none. The settings
+-- are read once a statement. Partitions are reached through their tables alone: by themselves they show nothing.
+
+ALTER TABLE companies ENABLE ROW LEVEL SECURITY;
+ALTER TABLE companies FORCE ROW LEVEL SECURITY;
+CREATE POLICY companies_of_reader ON companies USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE accounts FORCE ROW LEVEL SECURITY;
+CREATE POLICY accounts_of_reader ON accounts USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE notices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE notices FORCE ROW LEVEL SECURITY;
+CREATE POLICY notices_of_reader ON notices USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE tokens ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tokens FORCE ROW LEVEL SECURITY;
+CREATE POLICY tokens_of_reader ON tokens USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE subscriptions FORCE ROW LEVEL SECURITY;
+CREATE POLICY subscriptions_of_reader ON subscriptions USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE subscription_revisions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE subscription_revisions FORCE ROW LEVEL SECURITY;
+CREATE POLICY subscription_revisions_of_reader ON subscription_revisions USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE lanes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE lanes FORCE ROW LEVEL SECURITY;
+CREATE POLICY lanes_of_reader ON lanes USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE events FORCE ROW LEVEL SECURITY;
+CREATE POLICY events_of_reader ON events USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR (SELECT nullif(current_setting('hookline.company', true), '')::bigint) = ANY (company_ids));
+
+ALTER TABLE recipients ENABLE ROW LEVEL SECURITY;
+ALTER TABLE recipients FORCE ROW LEVEL SECURITY;
+CREATE POLICY recipients_of_reader ON recipients USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE deliveries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deliveries FORCE ROW LEVEL SECURITY;
+CREATE POLICY deliveries_of_reader ON deliveries USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE ended_deliveries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ended_deliveries FORCE ROW LEVEL SECURITY;
+CREATE POLICY ended_deliveries_of_reader ON ended_deliveries USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE attempts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE attempts FORCE ROW LEVEL SECURITY;
+CREATE POLICY attempts_of_reader ON attempts USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE events_rest ENABLE ROW LEVEL SECURITY;
+ALTER TABLE events_rest FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE recipients_rest ENABLE ROW LEVEL SECURITY;
+ALTER TABLE recipients_rest FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE ended_deliveries_rest ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ended_deliveries_rest FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE attempts_rest ENABLE ROW LEVEL SECURITY;
+ALTER TABLE attempts_rest FORCE ROW LEVEL SECURITY;
