@@ -27,6 +27,7 @@ from hookline.storage.protocol import (
     Publication,
     Published,
     Settlement,
+    Storage,
 )
 from hookline.storage.sqlite import SqliteStorage
 from service import percentile
@@ -40,7 +41,7 @@ TYPE: Final = "note.created"
 class Bench:
     """A database with one subscription that is far behind, and others that are not."""
 
-    def __init__(self, storage: SqliteStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._clock = SystemClock()
         self._busy: tuple[int, int] = (0, 0)
