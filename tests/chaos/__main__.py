@@ -112,7 +112,7 @@ def crashed(stage: Stage, count: int, moments: Random) -> tuple[Account, dict[st
 def table(rounds: list[Round]) -> str:
     """Return the account as a table in Markdown."""
     head = ["fault", "times", "events accepted", "deliveries", "requests", "attempts lost", "arrived twice"]
-    head += ["longest until made again", "acknowledged events missing"]
+    head += ["longest until made again"]
     lines = [head, ["---"] * len(head)]
     deaths: Counter[str] = Counter()
     for fault in dict.fromkeys(each.fault for each in rounds):
@@ -123,7 +123,7 @@ def table(rounds: list[Round]) -> str:
                 times += each.count
                 deaths.update(each.deaths)
         numbers = (times, total.events, total.deliveries, total.requests, total.lost, total.repeated)
-        lines.append([fault, *(f"{number:,}" for number in numbers), f"{total.longest_seconds:.1f} s", "0"])
+        lines.append([fault, *(f"{number:,}" for number in numbers), f"{total.longest_seconds:.1f} s"])
     by_point = ", ".join(f"{point} {count}" for point, count in sorted(deaths.items()))
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"By point: {by_point}."])
 
