@@ -178,6 +178,8 @@ async def create_database(node: Node) -> None:
 def main() -> int:
     """Suffer all faults, or those whose name is given; say what happened."""
     print(NEEDS, flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends us early must not leave a cluster behind
+        signal.signal(number, lambda *_: sys.exit(1))
     patroni, wanted = Path(sys.argv[1]).absolute(), set(sys.argv[2:])
     results = []
     with running(patroni) as cluster:
