@@ -119,20 +119,13 @@ class Cluster:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = nodes
 
-    def members(self) -> Sequence[Mapping[str, Any]]:
-        """What the first node that answers says about all."""
-        return next((members for node in self.nodes if node.patroni() and (members := node.members())), ())
-
     def is_whole(self) -> bool:
-        """Tell whether one leads and the others stream from it, at least one of them synchronously."""
-        members = self.members()
-        followers = [member for member in members if member["role"] != "leader"]
-        return (
-            len(members) == NODES
-            and len(followers) == NODES - 1
-            and all(member["state"] == "streaming" for member in followers)
-            and any(member["role"] == "sync_standby" for member in followers)
-        )
+        """Tell whether one leads and the others stream from it, one of them synchronously, and all nodes say so.
+
+        One that was frozen goes on believing for a while that it leads.
+        """
+        views = [node.members() for node in self.nodes]
+        return all(map(_is_whole, views)) and len({_leader(view) for view in views}) == 1
 
     def heal(self) -> None:
         """Bring back what is missing, and wait until all is well."""
@@ -141,14 +134,28 @@ class Cluster:
         until(self.is_whole, "three nodes, one of them leading and two streaming", HEAL_SECONDS)
 
     def primary(self) -> Node:
-        """The node that leads."""
-        (name,) = [member["name"] for member in self.members() if member["role"] == "leader"]
+        """The node that leads a whole cluster."""
+        name = _leader(self.nodes[0].members())
         return next(node for node in self.nodes if node.name == name)
 
     def url(self, first: Node) -> str:
         """An address with all hosts, this one first."""
         ordered = [first, *(node for node in self.nodes if node is not first)]
         return f"postgresql://postgres@{','.join(f'127.0.0.1:{node.port}' for node in ordered)}/hookline"
+
+
+def _is_whole(members: Sequence[Mapping[str, Any]]) -> bool:
+    followers = [member for member in members if member["role"] != "leader"]
+    return (
+        len(members) == NODES
+        and len(followers) == NODES - 1
+        and all(member["state"] == "streaming" for member in followers)
+        and any(member["role"] == "sync_standby" for member in followers)
+    )
+
+
+def _leader(members: Sequence[Mapping[str, Any]]) -> str | None:
+    return next((member["name"] for member in members if member["role"] == "leader"), None)
 
 
 @contextmanager
