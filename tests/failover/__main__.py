@@ -21,7 +21,7 @@ from e2e.harness import Server, until
 from e2e.receiver import Receiver
 
 from .cluster import Cluster, Node, running
-from .load import Book, Watch, publishing
+from .load import TIMELINE, Book, Watch, publishing
 
 NEEDS = """\
 Needs: Linux, three minutes, about 1 GiB in the temporary folder, nothing else on this machine that wants all of it.
@@ -131,7 +131,7 @@ def suffered(cluster: Cluster, receiver: Receiver, fault: str, strike: Strike) -
             except AssertionError as error:
                 book.surprises.append(str(error))
         cluster.heal()
-        lost = set(book.acknowledged) - asyncio.run(stored(cluster.url(cluster.primary())))
+        lost = set(book.acknowledged) - asyncio.run(stored(cluster.url(cluster.primary()), watch.timeline))
         until(
             lambda: all(receiver.of(event) for event in book.acknowledged), "every event delivered", DELIVERED_SECONDS
         )
@@ -157,10 +157,11 @@ def judged(fault: str, book: Book, lost: set[str], began: float, accepting: floa
     )
 
 
-async def stored(url: str) -> set[str]:
-    """The ids of all events that the primary knows; it is the first of the address."""
+async def stored(url: str, timeline: int) -> set[str]:
+    """The ids of all events that the primary knows; it is the first of the address, and of this timeline at least."""
     connection = await asyncpg.connect(url)
     try:
+        assert await connection.fetchval(TIMELINE) >= timeline, "an old primary was asked"
         return {row[0] for row in await connection.fetch("SELECT id FROM event_keys")}
     finally:
         await connection.close()

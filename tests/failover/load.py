@@ -22,7 +22,7 @@ AGAIN_SECONDS = 0.05
 PROBE_SECONDS = 0.05
 PROBE_PATIENCE_SECONDS = 1.0
 
-_TIMELINE = """
+TIMELINE = """
 SELECT CASE WHEN NOT pg_is_in_recovery()
   THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END"""
 _WRITE = "SELECT pg_logical_emit_message(true, 'failover', '')"
@@ -154,7 +154,7 @@ class Watch:
     async def _ask_over(self, connection: "asyncpg.Connection[asyncpg.Record]", node: Node) -> None:
         while not self._stop.is_set():
             async with asyncio.timeout(PROBE_PATIENCE_SECONDS):
-                timeline = await connection.fetchval(_TIMELINE)
+                timeline = await connection.fetchval(TIMELINE)
                 if timeline is None:
                     return
                 await connection.execute(_WRITE)
