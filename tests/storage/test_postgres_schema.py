@@ -7,9 +7,12 @@ from typing import Any
 
 import asyncpg
 import pytest
+from storage_samples import HandClock, attempt, populate, publish
 
 from hookline.errors import StartRefused
-from hookline.storage.migrate import migrations
+from hookline.storage.migrate import Migration, migrations
+from hookline.storage.postgres import PostgresStorage
+from hookline.storage.postgres.connection import Patience
 from hookline.storage.postgres.schema import migrate
 from postgres_server import Server
 
@@ -116,6 +119,32 @@ async def test_checking_changes_nothing_and_names_what_is_missing(postgres_serve
         connection = await asyncpg.connect(url)
         assert await connection.fetch("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
         await connection.close()
+
+
+async def test_a_migration_keeps_nobody_waiting_on_a_busy_database(
+    postgres_server: Server, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody reads for long; who queued behind a migration that waits for them would run into the limit of a verb."""
+    first = migrations("postgres")
+    second = Migration(len(first) + 1, "more", "ALTER TABLE lanes ADD more text; ALTER TABLE events ADD more text;")
+    async with postgres_server.database() as url:
+        storage = PostgresStorage(url, clock=clock, patience=Patience(statement_seconds=2, commit_seconds=2))
+        await storage.open()
+        await populate(storage, {101: [1001]})
+        someone = await asyncpg.connect(url)
+        async with someone.transaction():
+            await someone.execute("SELECT FROM events")
+            monkeypatch.setattr("hookline.storage.postgres.schema.migrations", lambda _engine: (*first, second))
+            migrating = asyncio.ensure_future(migrate(url))
+            for _ in range(100):
+                await publish(storage)
+                await attempt(storage)
+            assert not migrating.done()
+        assert await migrating == ("0002_more",)
+        assert await migrate(url) == ()
+        await publish(storage)
+        await someone.close()
+        await storage.close()
 
 
 async def test_a_newer_schema_is_never_touched(postgres_url: str, connection: Any) -> None:

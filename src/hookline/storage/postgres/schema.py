@@ -1,7 +1,15 @@
-"""Bring a PostgreSQL database to the schema of this program, or verify that it has it."""
+"""Bring a PostgreSQL database to the schema of this program, or verify that it has it.
 
+The program before this one may be at work meanwhile: a migration that cannot get its locks and be done with them in a
+moment is undone, and tried again when others have had their turn.
+"""
+
+import asyncio
 from typing import Any, Final
 
+import asyncpg
+
+from hookline.errors import StartRefused
 from hookline.storage.migrate import Migration, migrations, refuse_outdated, still_needed
 from hookline.storage.postgres import days, moment
 from hookline.storage.postgres.connection import Patience, connect
@@ -9,6 +17,12 @@ from hookline.storage.postgres.database import BEGIN, Transaction
 
 LOCK: Final = 0x686F6F6B6C696E65
 """Of the nodes that start at once, one migrates. Any number would do: this one spells `hookline`."""
+
+HOLD_SECONDS: Final = 0.2
+"""The longest that a migration may keep others waiting: for its locks, and while it has them."""
+PAUSE_SECONDS: Final = 0.3
+TRIES_MAX: Final = 200
+"""About two minutes."""
 
 _VERSIONS: Final = """
 CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL PRIMARY KEY, name text NOT NULL)"""
@@ -25,9 +39,11 @@ async def migrate(dsn: str, *, check: bool = False) -> tuple[str, ...]:
         if check:
             await verify(connection)
             return ()
-        applied = []
-        while migration := await _apply_next(connection, migrations("postgres")):
-            applied.append(f"{migration.version:04d}_{migration.name}")
+        applied = [
+            f"{migration.version:04d}_{migration.name}"
+            for migration in migrations("postgres")
+            if await _apply(connection, migration)
+        ]
         if applied:
             await _prepare_days(connection)
         return tuple(applied)
@@ -48,19 +64,34 @@ async def version_of(connection: Any) -> int:
     return version
 
 
-async def _apply_next(connection: Any, known: tuple[Migration, ...]) -> Migration | None:
-    """Apply the first migration that is missing, with no other node at it; None where none is."""
+async def _apply(connection: Any, migration: Migration) -> bool:
+    """Apply one migration, with no other node at it; False: the database has it."""
+    for _ in range(TRIES_MAX):
+        try:
+            # A first schema has nobody to keep waiting.
+            async with asyncio.timeout(HOLD_SECONDS if migration.version > 1 else None):
+                return await _try(connection, migration)
+        except (TimeoutError, asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            await asyncio.sleep(PAUSE_SECONDS)
+    raise StartRefused(
+        f"The database is too busy for migration {migration.version:04d}_{migration.name}: it was undone "
+        f"{TRIES_MAX} times after {HOLD_SECONDS} s. Repeat it when less happens, or look for transactions left open "
+        "(pg_stat_activity)."
+    )
+
+
+async def _try(connection: Any, migration: Migration) -> bool:
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        needed = still_needed(known, await version_of(connection))
-        if not needed:
-            return None
+        if migration not in still_needed(migrations("postgres"), await version_of(connection)):
+            return False
+        await connection.execute(f"SET LOCAL lock_timeout = {int(HOLD_SECONDS * 500)}")
         await connection.execute(_VERSIONS)
-        await connection.execute(needed[0].sql)
+        await connection.execute(migration.sql)
         await connection.execute(
-            "INSERT INTO schema_version (version, name) VALUES ($1, $2)", needed[0].version, needed[0].name
+            "INSERT INTO schema_version (version, name) VALUES ($1, $2)", migration.version, migration.name
         )
-        return needed[0]
+        return True
 
 
 async def _prepare_days(connection: Any) -> None:
