@@ -6,9 +6,10 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -151,27 +152,30 @@ def own_cluster() -> Iterator["Cluster"]:
 
 
 class Cluster:
-    """A server of our own, by its folder; made, not yet started."""
+    """A server of our own, by its folder; made, not yet started. With a `primary` it is a standby of that."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, primary: "Cluster | None" = None) -> None:
         if os.geteuid() == 0:
             os.chown(folder, NOBODY, NOBODY)
         self.socket = folder / ".s.PGSQL.5432"
         """Where it listens, and nowhere else."""
         self.server = Server(f"postgresql://postgres@/postgres?host={folder}")
-        self._folder = folder
+        self.folder = folder
         self._programs = _programs(folder)
-        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+        if primary is None:
+            self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+        else:
+            self._run("pg_basebackup", "-R", "-c", "fast", "-h", primary.folder, "-U", "postgres", "--no-sync")
 
     def start(self) -> None:
         """Return once it accepts connections, and after a crash has recovered."""
-        options = f"-c listen_addresses= -c unix_socket_directories={self._folder} -c max_connections=200"
-        self._run("pg_ctl", "-w", "-s", "-l", self._folder / "log", "-o", options, "start")
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c max_connections=200"
+        self._run("pg_ctl", "-w", "-s", "-l", self.folder / "log", "-o", options, "start")
 
     @property
     def pid(self) -> int:
         """Of the first of its processes, the postmaster."""
-        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def stop(self) -> None:
         """End it in order: transactions are rolled back, then a checkpoint."""
@@ -179,14 +183,33 @@ class Cluster:
 
     def crash(self) -> None:
         """SIGQUIT to the postmaster: no checkpoint, recovery at the next start. Nothing where none runs."""
-        if (self._folder / "data" / "postmaster.pid").exists():
+        if (self.folder / "data" / "postmaster.pid").exists():
             self._stop("immediate")
+
+    def promote(self) -> None:
+        """Make a standby accept writes; return once it does."""
+        self._run("pg_ctl", "-w", "-s", "promote")
+
+    def freeze(self) -> None:
+        """Stop all of its processes where they are: the kernel goes on taking connections for it."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        pid = self.pid
+        os.kill(pid, number)
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def _stop(self, mode: str) -> None:
         self._run("pg_ctl", "-w", "-s", "-m", mode, "stop")
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        _run(self._folder, self._programs / program, "-D", self._folder / "data", *arguments)
+        _run(self.folder, self._programs / program, "-D", self.folder / "data", *arguments)
 
 
 def _programs(folder: Path) -> Path:

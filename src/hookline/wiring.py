@@ -170,7 +170,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 settings=settings,
                 url_rules=rules,
                 telemetry=telemetry,
-                wake=engine.wake if engine else lambda: None,
+                wake=_wake_of(engine, storage),
             )
         )
         stack.enter_context(local_files.note(settings, url, local_token))
@@ -190,6 +190,19 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
             settling_seconds=settings.settling_seconds,
             announce=lambda: announce(started),
         )
+
+
+def _wake_of(engine: Engine | None, storage: Storage) -> Callable[[], None]:
+    """Return what wakes the engines of all nodes; let ours, if there is one, be woken by the others."""
+    if engine is None:
+        return storage.tell
+    storage.listen(engine.wake)
+
+    def wake() -> None:
+        engine.wake()
+        storage.tell()
+
+    return wake
 
 
 async def _check_key(storage: Storage, keyring: Keyring) -> None:
@@ -248,7 +261,9 @@ def _storage(settings: Settings, clock: Clock, telemetry: Telemetry | None) -> S
         )
     from hookline.storage.postgres import PostgresStorage  # noqa: PLC0415
 
-    return PostgresStorage(settings.database_url, circuit_rules=_circuit_rules(settings))
+    return PostgresStorage(
+        settings.database_url, circuit_rules=_circuit_rules(settings), monotonic_seconds=clock.monotonic_seconds
+    )
 
 
 def _circuit_rules(settings: Settings) -> circuit.Rules:

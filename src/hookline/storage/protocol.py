@@ -8,7 +8,7 @@ what is safe to repeat. Due times and leases are decided by the engine's own clo
 PostgreSQL: the database's), so callers pass spans, never instants, where something is to happen later.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -435,6 +435,14 @@ class Storage(Protocol):
 
     async def probe(self) -> None:
         """Make one tiny write durable, or raise `Unavailable`: what `/readyz` stands on."""
+        ...
+
+    def tell(self) -> None:
+        """Hint to all other nodes on this database that something may be due. Returns at once; a hint may be lost."""
+        ...
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` for the hints of other nodes from now on; at most one `wake` is kept."""
         ...
 
     # publishing

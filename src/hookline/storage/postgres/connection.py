@@ -10,12 +10,6 @@ from hookline.errors import HooklineError, Invalid, StartRefused, Unavailable
 VERSION_MIN: Final = 15
 """The oldest release that is still maintained and that we test the schema's needs against."""
 
-POOL_MAX: Final = 10
-"""Connections of one process: verbs are short, and a server of two cores serves no more of them at once."""
-
-QUERIES_MAX: Final = 10_000_000
-"""After so many a connection is made anew: its server process may have grown. asyncpg's 50,000 are minutes of ours."""
-
 _SESSION: Final = {
     "application_name": "hookline",
     "jit": "off",  # compiling costs more than any statement of ours takes
@@ -52,6 +46,9 @@ again and again, resources, locks, shutdown, disk, configuration, corruption."""
 _RIVALRY: Final = frozenset({"23505", "40001", "40P01"})
 """Unique violation, serialization failure, deadlock: a rival was faster, and a second look will see what it did."""
 
+_ENDING: Final = frozenset({"57P01", "57P02", "57P03"})
+"""The server is shut down, or has crashed, or is not up again yet."""
+
 _NO_SUCH_CHARACTER: Final = "22021"
 
 
@@ -69,82 +66,49 @@ class Patience(Struct, frozen=True):
     connect_seconds: float = 5
     statement_seconds: float = 10
     commit_seconds: float = 1.7
-    """A commit may wait for a synchronous standby, and no setting of the server bounds that. So does a publish, in all,
-    and the readiness probe: a publisher is told within two seconds that nothing is certain, and repeats."""
+    """A commit may wait for a synchronous standby, and no setting of the server bounds that. So much may also take, in
+    all, a publish, what is read for it, and the readiness probe: within two seconds a publisher is told that nothing is
+    certain, and repeats."""
+    search_seconds: float = 5
+    """Between looks at all hosts, where there are several."""
 
 
-async def make_pool(dsn: str, patience: Patience) -> "asyncpg.Pool[Any]":
-    """Connect, verify the server, and return a pool on it; raise `StartRefused` with what to do."""
+async def dial(address: str, patience: Patience, seconds: float | None = None) -> Any:
+    """Make one connection for verbs, to a server that accepts writes; else raise what the driver raises."""
     statement_ms = str(int(patience.statement_seconds * 1000))
-    session = _SESSION | {"statement_timeout": statement_ms, "idle_in_transaction_session_timeout": statement_ms}
-    try:
-        pool = await asyncpg.create_pool(
-            dsn,
-            min_size=0,  # a pool that keeps a floor logs tracebacks while the server is away
-            max_size=POOL_MAX,
-            max_queries=QUERIES_MAX,
-            timeout=patience.connect_seconds,
-            command_timeout=patience.statement_seconds,
-            target_session_attrs="read-write",
-            server_settings=session,
-            reset=_leave,
-        )
-    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
-        raise _refused(error) from error
-    try:
-        async with pool.acquire() as connection:  # the first: where there is no such server or database, it shows here
-            await _verify(connection)
-    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
-        await pool.close()
-        raise _refused(error) from error
-    except BaseException:
-        await pool.close()
-        raise
-    return pool
+    return await asyncpg.connect(
+        address,
+        timeout=patience.connect_seconds if seconds is None else seconds,
+        # Later than the server's own limit: where it is this one that is met, nobody is there.
+        command_timeout=patience.statement_seconds * 1.1,
+        target_session_attrs="read-write",
+        server_settings=_SESSION
+        | {"statement_timeout": statement_ms, "idle_in_transaction_session_timeout": statement_ms},
+    )
 
 
-async def connect(dsn: str, patience: Patience) -> Any:
-    """Make one connection for work that may take its time: a migration."""
-    try:
-        return await asyncpg.connect(
-            dsn, timeout=patience.connect_seconds, target_session_attrs="read-write", server_settings=_SESSION
-        )
-    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
-        raise _refused(error) from error
+async def dial_at_leisure(address: str, seconds: float | None = None) -> Any:
+    """Make one connection for what may take its time: a migration."""
+    return await asyncpg.connect(
+        address,
+        timeout=Patience().connect_seconds if seconds is None else seconds,
+        target_session_attrs="read-write",
+        server_settings=_SESSION,
+    )
 
 
-def is_rivalry(error: asyncpg.PostgresError) -> bool:
-    """Tell whether running the same transaction again is the remedy."""
-    return error.sqlstate in _RIVALRY
+async def dial_for_hints(address: str, seconds: float | None = None) -> Any:
+    """Make one connection for notifications, which may be lost: sending one need not wait for the disk."""
+    return await asyncpg.connect(
+        address,
+        timeout=Patience().connect_seconds if seconds is None else seconds,
+        target_session_attrs="read-write",
+        server_settings=_SESSION | {"synchronous_commit": "off"},
+    )
 
 
-def translated(error: Exception) -> HooklineError | None:
-    """Say in our words what went wrong below; None where it is a bug of ours."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        if state == _NO_SUCH_CHARACTER:
-            return Invalid("Text must not contain the character U+0000: PostgreSQL cannot store it.")
-        if state[:2] in _UNAVAILABLE_CLASSES:
-            return Unavailable(f"The database did not confirm (SQLSTATE {state}).")
-        return None
-    if isinstance(error, TimeoutError):
-        return Silent("The database did not answer in time: the outcome is unknown.")
-    # A value that does not fit its parameter is an InterfaceError too, and nobody's fault but ours.
-    if isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError):
-        return Unavailable("The database is not there, or the connection to it was lost: the outcome is unknown.")
-    return None
-
-
-def is_storable(text: str) -> bool:
-    """Tell whether a column of text can hold this; what it cannot hold is not there."""
-    return "\0" not in text
-
-
-async def _leave(connection: Any) -> None:
-    """Reset nothing: no verb leaves anything behind in its session, and resetting would cost each a round trip."""
-
-
-async def _verify(connection: Any) -> None:
+async def verify(connection: Any) -> None:
+    """Raise `StartRefused`, with what to do, where what this server acknowledges could be lost."""
     version: int = connection.get_server_version().major
     if version < VERSION_MIN:
         raise StartRefused(
@@ -160,7 +124,46 @@ async def _verify(connection: Any) -> None:
         raise StartRefused("The database has fsync = off: what it acknowledges could be lost. Set it to on.")
 
 
-def _refused(error: Exception) -> StartRefused:
+def is_rivalry(error: asyncpg.PostgresError) -> bool:
+    """Tell whether running the same transaction again is the remedy."""
+    return error.sqlstate in _RIVALRY
+
+
+def casts_doubt(error: Exception) -> bool:
+    """Tell whether a failure may be the server's, not the statement's: then nothing else of it can be relied upon."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in {"08", "25"} or error.sqlstate in _ENDING
+    return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)
+
+
+def translated(error: Exception) -> HooklineError | None:
+    """Say in our words what went wrong below; None where it is a bug of ours."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _translated_state(error.sqlstate or "")
+    if isinstance(error, StartRefused):  # found on a connection made later than at the start
+        return Unavailable(str(error))
+    if isinstance(error, TimeoutError):
+        return Silent("The database did not answer in time: the outcome is unknown.")
+    # A value that does not fit its parameter is an InterfaceError too, and nobody's fault but ours.
+    if isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError):
+        return Unavailable("The database is not there, or the connection to it was lost: the outcome is unknown.")
+    return None
+
+
+def _translated_state(state: str) -> HooklineError | None:
+    if state == _NO_SUCH_CHARACTER:
+        return Invalid("Text must not contain the character U+0000: PostgreSQL cannot store it.")
+    if state[:2] in _UNAVAILABLE_CLASSES:
+        return Unavailable(f"The database did not confirm (SQLSTATE {state}).")
+    return None
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether a column of text can hold this; what it cannot hold is not there."""
+    return "\0" not in text
+
+
+def refused(error: Exception) -> StartRefused:
     """Say why there is no connection, without naming the address: it may hold a password."""
     if isinstance(error, asyncpg.PostgresError):
         reason = f"{error.sqlstate}: {error}" if error.sqlstate != NO_DATABASE else f"{error}; create it first"

@@ -15,9 +15,28 @@ from msgspec import Struct
 from hookline.clock import Clock
 from hookline.errors import Unavailable
 from hookline.storage.postgres import buckets, moment
-from hookline.storage.postgres.connection import Contended, Patience, Silent, is_rivalry, make_pool, translated
+from hookline.storage.postgres.connection import (
+    CONNECTION_ERRORS,
+    Contended,
+    Patience,
+    Silent,
+    casts_doubt,
+    dial,
+    dial_at_leisure,
+    is_rivalry,
+    refused,
+    translated,
+    verify,
+)
+from hookline.storage.postgres.hosts import Hosts
 
 Result = TypeVar("Result")
+
+POOL_MAX: Final = 10
+"""Connections of one process: verbs are short, and a server of two cores serves no more of them at once."""
+
+QUERIES_MAX: Final = 10_000_000
+"""After so many a connection is made anew: its server process may have grown. asyncpg's 50,000 are minutes of ours."""
 
 RUNS_MAX: Final = 10
 """Of one transaction against rivals: each of them got through, so ten in a row are a pathology."""
@@ -57,21 +76,54 @@ Verb = Callable[[Transaction], Awaitable[Result]]
 Query = Callable[[Any], Awaitable[Result]]
 
 
-class Database:
-    """A pool of connections to one server."""
+async def connect(dsn: str) -> Any:
+    """Make one connection for work that may take its time: a migration."""
+    try:
+        return await Hosts(dsn, dial_at_leisure).connect()
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
+        raise refused(error) from error
 
-    def __init__(self, dsn: str, clock: Clock | None, patience: Patience) -> None:
-        self._dsn = dsn
+
+class Database:
+    """A pool of connections to the one server that accepts writes, of those that the address names."""
+
+    def __init__(
+        self, dsn: str, clock: Clock | None, patience: Patience, on_doubt: Callable[[], None] = lambda: None
+    ) -> None:
         self._clock = clock
+        self._on_doubt = on_doubt
         self._patience = patience
+        self._hosts = Hosts(dsn, lambda address, seconds: dial(address, patience, seconds), self._leave_all)
         self._pool: Any = None
+        self._doubts = 0
+        """How often all connections were given up: what fails on one of an earlier time says nothing about a later."""
+        self._watch: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect; raise `StartRefused` where the server is not one that can be relied upon."""
-        self._pool = await make_pool(self._dsn, self._patience)
+        self._pool = await asyncpg.create_pool(
+            min_size=0,  # a pool that keeps a floor logs tracebacks while the server is away
+            max_size=POOL_MAX,
+            max_queries=QUERIES_MAX,
+            connect=self._connect,
+            reset=_leave,
+        )
+        try:
+            async with self._pool.acquire():  # the first: where there is no such server or database, it shows here
+                pass
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
+            await self.close()
+            raise refused(error) from error
+        except BaseException:
+            await self.close()
+            raise
+        if self._hosts.are_many:
+            self._watch = asyncio.create_task(self._keep_looking())
 
     async def close(self) -> None:
         """Let verbs that run end, then disconnect; what outlasts every limit is cut off."""
+        if self._watch:
+            self._watch.cancel()
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -94,6 +146,10 @@ class Database:
         async with self._connection() as connection:
             await connection.execute(_BEGIN_READING.format(name=name, value=value))
             return await _within(connection, query(connection), self._patience.commit_seconds)
+
+    async def read_soon(self, query: Query[Result]) -> Result:
+        """Run a query of a few rows by key, which a publisher waits for; raise `Silent` where it takes too long."""
+        return await self._soon(self.read_as(None, query), 0)
 
     async def moment(self) -> moment.Moment:
         """Read the clock."""
@@ -130,10 +186,15 @@ class Database:
             await connection.execute(BEGIN)
             return await _within(connection, act(connection, self._clock), self._patience.commit_seconds + seconds)
 
+        return await self._soon(self._against_rivals(run), seconds)
+
+    async def _soon(self, asking: Awaitable[Result], seconds: float) -> Result:
+        doubts = self._doubts
         try:
             async with asyncio.timeout(self._patience.commit_seconds + seconds):
-                return await self._against_rivals(run)
+                return await asking
         except TimeoutError as error:
+            await self._doubt(doubts)
             raise Silent("The database did not confirm in time: the outcome is unknown.") from error
 
     async def _against_rivals(self, write: Query[Result]) -> Result:
@@ -152,6 +213,7 @@ class Database:
         pool = self._pool  # closing forgets it, and waits for what is lent to come back
         if pool is None:
             raise Unavailable("The database is not open.")
+        doubts = self._doubts
         try:
             connection = await pool.acquire(timeout=self._patience.connect_seconds)
             try:
@@ -162,9 +224,48 @@ class Database:
             finally:
                 await pool.release(connection)
         except Exception as error:
+            if casts_doubt(error):
+                await self._doubt(doubts)
             if ours := translated(error):
                 raise ours from error
             raise
+
+    async def _connect(self, *_: Any, **__: Any) -> Any:
+        """Make a connection for the pool, which passes what we have no use for."""
+        connection = await self._hosts.connect()
+        try:
+            await verify(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _doubt(self, doubts: int) -> None:
+        """Give all connections up after one of them failed: the others may lead to the same dead end."""
+        if doubts == self._doubts:
+            self._hosts.doubt()
+            await self._leave_all()
+
+    async def _leave_all(self) -> None:
+        self._doubts += 1
+        self._on_doubt()
+        if self._pool is not None:
+            await self._pool.expire_connections()
+
+    async def _keep_looking(self) -> None:
+        """Notice that another server has taken over, even where the old one still answers."""
+        while True:
+            await asyncio.sleep(self._patience.search_seconds)
+            self._hosts.doubt()
+            try:
+                connection = await self._hosts.connect()
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+                continue  # whoever has something to do will say so
+            connection.terminate()
+
+
+async def _leave(connection: Any) -> None:
+    """Reset nothing: no verb leaves anything behind in its session, and resetting would cost each a round trip."""
 
 
 async def _within(connection: Any, work: Awaitable[Result], commit_seconds: float) -> Result:

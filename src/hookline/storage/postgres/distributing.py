@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from hookline.errors import StartRefused
 from hookline.storage.migrate import Migration, migrations
-from hookline.storage.postgres.connection import Patience, connect
+from hookline.storage.postgres.database import connect
 from hookline.storage.postgres.schema import verify
 
 SHARDS: Final = 32
@@ -60,7 +60,7 @@ async def apply(dsn: str) -> Sequence[str]:
 
     Raise `StartRefused` where the server is no coordinator or the schema is not this program's.
     """
-    connection = await connect(dsn, Patience())
+    connection = await connect(dsn)
     try:
         await verify(connection)
         if not await connection.fetchval(_HAS_CITUS):

@@ -4,12 +4,12 @@ What a verb does stands in the module of its subject; how one becomes a transact
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Final
 
 from hookline import circuit
-from hookline.clock import Clock
+from hookline.clock import Clock, SystemClock
 from hookline.fairness import Flight
 from hookline.model import Account, Company, EventType, Subscription, Token
 from hookline.storage.postgres import (
@@ -27,10 +27,13 @@ from hookline.storage.postgres import (
     upkeep,
 )
 from hookline.storage.postgres.claiming import ClaimRequest, claim_due
-from hookline.storage.postgres.connection import Patience
-from hookline.storage.postgres.database import Database
+from hookline.storage.postgres.connection import Patience, dial_for_hints
+from hookline.storage.postgres.database import Database, Transaction
 from hookline.storage.postgres.days import Days
 from hookline.storage.postgres.grouping import Groups
+from hookline.storage.postgres.hints import Hints
+from hookline.storage.postgres.hosts import Hosts
+from hookline.storage.postgres.jumps import Jumps
 from hookline.storage.protocol import (
     AccountCreation,
     AttemptPage,
@@ -71,11 +74,14 @@ class PostgresStorage:
         *,
         clock: Clock | None = None,
         circuit_rules: circuit.Rules = circuit.RULES,
+        monotonic_seconds: Callable[[], float] | None = None,
         patience: Patience | None = None,
     ) -> None:
         self._dsn = dsn
         self._circuit_rules = circuit_rules
-        self._database = Database(dsn, clock, patience or Patience())
+        self._jumps = Jumps(monotonic_seconds or (clock or SystemClock()).monotonic_seconds)
+        self._hints = Hints(Hosts(dsn, dial_for_hints).connect)
+        self._database = Database(dsn, clock, patience or Patience(), self._hints.reconnect)
         self._publishes = Groups[Publication, PublishResult](self._publish, publishing.bytes_of)
         self._days = Days(self._database)
         self._turn = asyncio.Lock()
@@ -94,19 +100,26 @@ class PostgresStorage:
             raise
 
     async def close(self) -> None:
+        await self._hints.close()
         await self._publishes.close()
         await self._database.close()
 
     async def probe(self) -> None:
-        await self._database.write_at_once(upkeep.probe)
+        await self._database.write_soon(upkeep.probe)
+
+    def tell(self) -> None:
+        self._hints.tell()
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        self._hints.listen(wake)
 
     # publishing
 
     async def catalogue(self) -> Catalogue:
-        return await self._database.read(directory.catalogue)
+        return await self._database.read_soon(directory.catalogue)
 
     async def routes(self, company_ids: Sequence[int]) -> Mapping[int, Routes]:
-        return await self._database.read_as(None, lambda connection: subscriptions.routes(connection, company_ids))
+        return await self._database.read_soon(lambda connection: subscriptions.routes(connection, company_ids))
 
     async def publish(self, publication: Publication) -> PublishResult:
         return await self._publishes.run(publication)
@@ -124,7 +137,14 @@ class PostgresStorage:
     ) -> Claim:
         request = ClaimRequest(flight, rows_max, body_bytes_max, lease_ms, known, next(self._claims))
         async with self._turn:
-            return await self._database.write(lambda transaction: claim_due(transaction, request))
+            asked_at = self._jumps.now_seconds()
+
+            async def claim(transaction: Transaction) -> Claim:
+                if wait_ms := self._jumps.note(transaction.now, asked_at, lease_ms):
+                    return _nothing_for(wait_ms)
+                return await claim_due(transaction, request)
+
+            return await self._database.write(claim)
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
         async with self._turn:
@@ -231,7 +251,7 @@ class PostgresStorage:
         return await self._database.write(lambda transaction: directory.revoke_token(transaction, company_id, token_id))
 
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
-        return await self._database.read_as(None, lambda connection: directory.token_by_hash(connection, token_hash))
+        return await self._database.read_soon(lambda connection: directory.token_by_hash(connection, token_hash))
 
     async def create_account(self, account: Account) -> AccountCreation:
         return await self._database.write(lambda transaction: accounts.create(transaction, account))
@@ -251,7 +271,7 @@ class PostgresStorage:
         return await self._database.read_as(None, lambda connection: accounts.by_username(connection, username))
 
     async def change_counter(self) -> int:
-        return await self._database.read(directory.change_counter)
+        return await self._database.read_soon(directory.change_counter)
 
     async def put_event_type(self, event_type: EventType) -> bool:
         return await self._database.write(lambda transaction: directory.put_event_type(transaction, event_type))
@@ -281,3 +301,7 @@ class PostgresStorage:
     ) -> EventDetail | None:
         part = log.Part(company_id=company_id, after_id=after_id, limit=limit, attempts_max=attempts_max)
         return await self._database.read_as(company_id, lambda connection: log.event(connection, event_id, part))
+
+
+def _nothing_for(wait_ms: int) -> Claim:
+    return Claim(deliveries=(), subscriptions={}, lost=0, parked=0, unreadable=(), next_due_ms=wait_ms, more=False)

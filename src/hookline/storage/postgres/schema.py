@@ -12,8 +12,7 @@ import asyncpg
 from hookline.errors import StartRefused
 from hookline.storage.migrate import Migration, migrations, refuse_outdated, still_needed
 from hookline.storage.postgres import days, moment
-from hookline.storage.postgres.connection import Patience, connect
-from hookline.storage.postgres.database import BEGIN, Transaction
+from hookline.storage.postgres.database import BEGIN, Transaction, connect
 
 LOCK: Final = 0x686F6F6B6C696E65
 """Of the nodes that start at once, one migrates. Any number would do: this one spells `hookline`."""
@@ -34,7 +33,7 @@ async def migrate(dsn: str, *, check: bool = False) -> tuple[str, ...]:
     Nodes that start together wait for each other. With `check` nothing is changed, and a missing migration raises
     `StartRefused`, as does a newer schema.
     """
-    connection = await connect(dsn, Patience())
+    connection = await connect(dsn)
     try:
         if check:
             await verify(connection)

@@ -2,7 +2,9 @@
 
 from typing import Any, Final
 
-from hookline.storage.postgres import buckets
+from hookline.clock import Clock
+from hookline.storage.postgres import buckets, moment
+from hookline.storage.postgres.connection import verify
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.settling import ENDED_COLUMNS
 from hookline.storage.protocol import Backlog
@@ -62,9 +64,10 @@ SELECT EXISTS (
   WHERE bucket = any($1::smallint[]) AND state = 'sending' AND subscription_id = $2::bigint AND claimed_at > $3)"""
 
 
-async def probe(transaction: Transaction) -> None:
-    """Write something tiny."""
-    await transaction.connection.execute(_PROBE, transaction.wall)
+async def probe(connection: Any, clock: Clock | None) -> None:
+    """Write something tiny to a server that can be relied upon."""
+    await verify(connection)
+    await connection.execute(_PROBE, (await moment.read(connection, clock)).wall)
 
 
 async def close_deleted(transaction: Transaction, limit: int) -> int:

@@ -131,6 +131,12 @@ class SqliteStorage:
         if free < FREE_BYTES_MIN:
             raise Unavailable(f"The disk is full: {free:,} bytes are left, and an event may need {FREE_BYTES_MIN:,}.")
 
+    def tell(self) -> None:
+        """Tell nobody: no other process works on the file."""
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Hear from nobody."""
+
     # publishing
 
     async def catalogue(self) -> Catalogue:
