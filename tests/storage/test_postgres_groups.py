@@ -269,3 +269,17 @@ async def test_a_full_queue_refuses_rather_than_grows() -> None:
         await groups.run(0)
     gate.set()
     await asyncio.gather(*waiting)
+
+
+async def test_who_asks_again_as_soon_as_it_is_answered_is_not_left_behind() -> None:
+    async def verb(group: Sequence[int]) -> Sequence[int]:
+        return group
+
+    groups = Groups[int, int](verb, weigh=lambda _: grouping.GROUP_BYTES_MAX)
+
+    async def ask() -> None:
+        for number in range(10):
+            assert await groups.run(number) == number
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(ask() for _ in range(grouping.GROUPS_MAX)))

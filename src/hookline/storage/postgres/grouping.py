@@ -45,6 +45,8 @@ class Groups(Generic[Argument, Result]):
         self._weigh = weigh
         self._waiting: deque[_Waiting[Argument, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._serving = 0
+        """Tasks that will look at what waits once more. One that has ended will not, though the set still holds it."""
 
     async def run(self, argument: Argument) -> Result:
         """Return the verb's answer once it is durable; raise `Unavailable` where nothing is known to be."""
@@ -52,7 +54,8 @@ class Groups(Generic[Argument, Result]):
             raise Unavailable("The queue before the database is full. Repeat in a moment.")
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(argument, self._weigh(argument), answer))
-        if len(self._tasks) < GROUPS_MAX:
+        if self._serving < GROUPS_MAX:
+            self._serving += 1
             # It begins after all that are ready to ask have asked.
             task = asyncio.create_task(self._serve())
             self._tasks.add(task)
@@ -65,8 +68,11 @@ class Groups(Generic[Argument, Result]):
             await asyncio.wait(self._tasks)
 
     async def _serve(self) -> None:
-        while group := self._next_group():
-            await self._settle(group)
+        try:
+            while group := self._next_group():
+                await self._settle(group)
+        finally:
+            self._serving -= 1
 
     def _next_group(self) -> Sequence[_Waiting[Argument, Result]]:
         """Take what waits, as far as a group may go; one always goes."""
