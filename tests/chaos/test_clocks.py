@@ -3,6 +3,8 @@
 import signal
 from itertools import pairwise
 
+import pytest
+
 from e2e.harness import until
 from e2e.receiver import Arrival, Receiver
 
@@ -15,6 +17,7 @@ LATE_SECONDS = 5.0
 HOUR_SECONDS = 3600
 
 
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.thorough)])
 def test_a_wall_clock_that_is_set_sends_nothing_early_and_nothing_late(
     stage: Stage, receiver: Receiver, engine: str
 ) -> None:

@@ -14,6 +14,7 @@ from .stage import LEASE_SECONDS, Stage
 FENCED = "hookline_fenced_settlements_total"
 
 
+@pytest.mark.thorough
 def test_a_worker_that_slept_past_its_lease_settles_nothing(stage: Stage, receiver: Receiver) -> None:
     database = stage.database("postgres")
     api = stage.node(database, HOOKLINE_ROLES="api").start()
