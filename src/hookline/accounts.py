@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from hookline import passwords, tokens
 from hookline.clock import Clock
 from hookline.errors import Conflict, NotFound, TooManyRequests, Unavailable, WrongCredentials
-from hookline.model import Account, Role, Token
+from hookline.model import Account, Action, Change, Role, Token
 from hookline.storage.protocol import AccountCreation, Creation, Storage
 from hookline.throttling import Failures
 
@@ -46,7 +46,7 @@ class Accounts:
         self._failed_clients = Failures(FAILURES_MAX, FAILURES_SECONDS)
         """Apart: guessing at clients costs little, and must not push out what is remembered of logins."""
 
-    async def create(self, company_id: int, username: str, password: str | None) -> tuple[Account, str]:
+    async def create(self, company_id: int, username: str, password: str | None, *, actor: str) -> tuple[Account, str]:
         """Store a new account; return it with its client secret, which is shown once.
 
         Raises `NotFound` where there is no such company, `Conflict` where another account has the name.
@@ -62,7 +62,8 @@ class Accounts:
                 secret_hash=tokens.hash_of(secret),
                 created_at=self._clock.wall_ms(),
             )
-            match await self._storage.create_account(account):
+            made = Change(actor=actor, action=Action.ACCOUNT_CREATED, target=str(account.id), company_id=company_id)
+            match await self._storage.create_account(account, change=made):
                 case AccountCreation.CREATED:
                     return account, secret
                 case AccountCreation.NO_COMPANY:

@@ -63,6 +63,40 @@ class Token(Struct, frozen=True, kw_only=True):
     """Whose it is, where somebody signed in for it: such tokens are many, short-lived and in no list."""
 
 
+class Action(StrEnum):
+    """What a change did, as the audit shows it."""
+
+    COMPANY_CREATED = "company.created"
+    COMPANY_CHANGED = "company.changed"
+    COMPANY_DELETED = "company.deleted"
+    TOKEN_CREATED = "token.created"  # noqa: S105 - a name
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105 - a name
+    ACCOUNT_CREATED = "account.created"
+    ACCOUNT_DELETED = "account.deleted"
+    SUBSCRIPTION_CREATED = "subscription.created"
+    SUBSCRIPTION_CHANGED = "subscription.changed"
+    SUBSCRIPTION_DELETED = "subscription.deleted"
+    SECRET_ROTATED = "subscription.secret-rotated"  # noqa: S105 - a name
+    EVENT_TYPE_PUT = "event-type.put"
+    EVENT_TYPE_DELETED = "event-type.deleted"
+    DELIVERY_REDELIVERED = "delivery.redelivered"
+    REPLAY_STARTED = "replay.started"
+    REPLAY_CANCELLED = "replay.cancelled"
+    EVENT_ERASED = "event.erased"
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """Who does what to what: told to the verb that does it, which keeps it with what it changed."""
+
+    actor: str
+    """As a person reads it; never what proves who somebody is."""
+    action: Action
+    target: str
+    """The id."""
+    company_id: int | None = None
+    """Whose it is, where it belongs to a company."""
+
+
 # --- what is published -----------------------------------------------------------------------------------------------
 
 

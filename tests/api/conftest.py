@@ -1,11 +1,14 @@
 """One server and one world for each file of tests."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from api.loopback import Server
+from api.loopback import Server, StorageIn, sqlite_in
 from api.world import World
+from hookline.storage.postgres import PostgresStorage
+from postgres_server import running_server
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +16,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("api"))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[Callable[[], str]]:
+    """Run a PostgreSQL; give a function that makes an empty database in it and returns its address."""
+    with running_server() as postgres:
+        yield lambda: asyncio.run(postgres.new_database())
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def storage_in(request: pytest.FixtureRequest) -> StorageIn:
+    """Make the storage of a server, on each database in turn."""
+    if request.param == "sqlite":
+        return sqlite_in
+    new_url: Callable[[], str] = request.getfixturevalue("postgres_url")
+    return lambda _, clock: PostgresStorage(new_url(), clock=clock)
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,18 @@ from starlette.responses import Response
 from hookline import tokens
 from hookline.api.answers import instant, json_response, list_response, no_content
 from hookline.api.context import Api
-from hookline.api.reading import list_after_id, list_limit, no_such_id, path_id, plain_text, read_json
+from hookline.api.reading import (
+    change_of,
+    list_after_id,
+    list_limit,
+    no_such_id,
+    path_id,
+    plain_text,
+    principal,
+    read_json,
+)
 from hookline.errors import Invalid
-from hookline.model import Account
+from hookline.model import Account, Action
 
 PASSWORD_LENGTH_MAX: Final = 1_024
 
@@ -35,13 +44,17 @@ async def create(request: Request, api: Api) -> Response:
     username = plain_text(body.username, "username")
     if body.password is not None and not 1 <= len(body.password) <= PASSWORD_LENGTH_MAX:
         raise Invalid.field("password", f"expected 1 to {PASSWORD_LENGTH_MAX:,} characters, or none at all.")
-    account, secret = await api.accounts.create(await _company_id(request, api), username, body.password)
+    account, secret = await api.accounts.create(
+        await _company_id(request, api), username, body.password, actor=principal(request).actor
+    )
     return json_response({**_shown(account), "clientSecret": secret}, 201)
 
 
 async def delete(request: Request, api: Api) -> Response:
     """Delete an account; its tokens are revoked with it, on every node within a second."""
-    if not await api.storage.delete_account(path_id(request), path_id(request, "accountId")):
+    company_id, account_id = path_id(request), path_id(request, "accountId")
+    gone = change_of(request, Action.ACCOUNT_DELETED, account_id, company_id)
+    if not await api.storage.delete_account(company_id, account_id, change=gone):
         raise no_such_id()
     api.authenticator.forget()
     return no_content()

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hookline.api import (
     accounts,
+    audit,
     companies,
     deliveries,
     event_types,
@@ -87,6 +88,7 @@ ROUTES: Final = (
     Route("GET", "/v1/tokens", tokens.list_of_installation, OPERATOR),
     Route("POST", "/v1/tokens", tokens.create_for_installation, OPERATOR),
     Route("DELETE", "/v1/tokens/{tokenId}", tokens.revoke_of_installation, OPERATOR),
+    Route("GET", "/v1/audit", audit.list_all, OPERATOR),
     Route("POST", "/v1/events", events.publish, PUBLISHERS),
     Route("POST", "/v1/events/batch", events.publish_batch, PUBLISHERS),
     Route("GET", "/v1/events", events.list_all, READERS),

@@ -39,6 +39,15 @@ class Principal(Struct, frozen=True, kw_only=True):
     """None for a token that is in no database."""
     account_id: int | None = None
     """Who signed in for the token, where somebody did."""
+    name: str = ""
+    """The token's, or the username of the account."""
+
+    @property
+    def actor(self) -> str:
+        """Say who this is to whoever reads the audit."""
+        if self.account_id is not None:
+            return f"account {self.account_id} ({self.name})"
+        return "operator token" if self.token_id is None else f"token {self.token_id} ({self.name})"
 
 
 class _Known(Struct, frozen=True):
@@ -123,7 +132,13 @@ class Authenticator:
 
 
 def _known(token: Token) -> _Known:
-    principal = Principal(role=token.role, company_id=token.company_id, token_id=token.id, account_id=token.account_id)
+    principal = Principal(
+        role=token.role,
+        company_id=token.company_id,
+        token_id=token.id,
+        account_id=token.account_id,
+        name=token.name,
+    )
     return _Known(principal, token.expires_at)
 
 

@@ -10,6 +10,7 @@ from hookline import tokens
 from hookline.api.answers import instant, json_response, list_response, no_content
 from hookline.api.context import Api
 from hookline.api.reading import (
+    change_of,
     list_after_id,
     list_limit,
     no_such_id,
@@ -20,7 +21,7 @@ from hookline.api.reading import (
 )
 from hookline.api.webhooks import nothing_starts
 from hookline.errors import Conflict, Invalid, Unavailable
-from hookline.model import BUILT_IN_COMPANY_ID, Company, PayloadVersion
+from hookline.model import BUILT_IN_COMPANY_ID, Action, Company, PayloadVersion
 from hookline.storage.protocol import CompanyDeletion, Creation, SubscriptionQuery
 
 RETENTION_DAYS_MAX: Final = 3650
@@ -62,7 +63,8 @@ async def create(request: Request, api: Api) -> Response:
             created_at=api.clock.wall_ms(),
             retention_days=_retention(body.retention_days),
         )
-        if await api.storage.create_company(company) is Creation.CREATED:
+        made = change_of(request, Action.COMPANY_CREATED, company.id, company.id)
+        if await api.storage.create_company(company, change=made) is Creation.CREATED:
             return json_response(_shown(company), 201)
     raise Unavailable("No free id was found for the company. Nothing was stored; try again.")
 
@@ -75,7 +77,8 @@ async def change(request: Request, api: Api) -> Response:
         company = structs.replace(company, name=plain_text(body.name, "name"))
     if body.retention_days is not UNSET:
         company = structs.replace(company, retention_days=_retention(body.retention_days))
-    if not await api.storage.replace_company(company):
+    changed = change_of(request, Action.COMPANY_CHANGED, company.id, company.id)
+    if not await api.storage.replace_company(company, change=changed):
         raise no_such_id()
     return json_response(_shown(company))
 
@@ -86,7 +89,8 @@ async def delete(request: Request, api: Api) -> Response:
     company = _changeable(await _found(request, api))
     everything = SubscriptionQuery(company_id=company.id, versions=tuple(PayloadVersion))
     its_subscriptions = (await api.storage.subscriptions(everything)).items
-    match await api.storage.delete_company(company.id, cascade=cascade):
+    gone = change_of(request, Action.COMPANY_DELETED, company.id, company.id)
+    match await api.storage.delete_company(company.id, cascade=cascade, change=gone):
         case CompanyDeletion.DELETED:
             api.authenticator.forget()
             await nothing_starts([subscription.id for subscription in its_subscriptions], api)

@@ -10,6 +10,7 @@ from hookline.api.answers import instant, json_response
 from hookline.api.context import Api
 from hookline.api.reading import (
     ID_MAX,
+    change_of,
     company_of_list,
     no_such_id,
     path_id,
@@ -19,7 +20,7 @@ from hookline.api.reading import (
 )
 from hookline.api.webhooks import subscription_of
 from hookline.errors import Conflict, Invalid
-from hookline.model import DeliveryState, Timings
+from hookline.model import Action, DeliveryState, Timings
 from hookline.storage.protocol import AttemptQuery, AttemptRow, DeliveryView, Redelivery, Waiting
 
 INT32_MAX: Final = 2**31 - 1
@@ -95,7 +96,8 @@ async def redeliver(request: Request, api: Api) -> Response:
     """Answer 202 once the same delivery is open again; one that waits for an attempt anyway stays as it is."""
     subscription = await subscription_of(request, api)
     delivery_id = path_id(request, "deliveryId")
-    found = await api.storage.redeliver(subscription.id, delivery_id)
+    opened = change_of(request, Action.DELIVERY_REDELIVERED, delivery_id, subscription.company_id)
+    found = await api.storage.redeliver(subscription.id, delivery_id, change=opened)
     if found is None:
         raise no_such_id()
     _refuse_redelivery(found)

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from hookline import rendering
 from hookline.api.answers import items_response, json_response, no_content
 from hookline.api.context import Api
-from hookline.api.reading import list_limit, path_text, query_text, read_json, refuse_fields
+from hookline.api.reading import change_of, list_limit, path_text, query_text, read_json, refuse_fields
 from hookline.errors import Conflict, FieldError, NotFound
-from hookline.model import EventType, TypeKind
+from hookline.model import Action, EventType, TypeKind
 
 NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 NAME_RULE: Final = "expected 1 to 128 of A-Z a-z 0-9 . _ -"
@@ -53,7 +53,7 @@ async def put(request: Request, api: Api) -> Response:
     name = path_text(request, "name")
     event_type = _event_type(name, body)
     _refuse_built_in((await api.storage.catalogue()).types.get(name))
-    if not await api.storage.put_event_type(event_type):
+    if not await api.storage.put_event_type(event_type, change=change_of(request, Action.EVENT_TYPE_PUT, name)):
         raise Conflict(
             f"Another event type is already seen as {event_type.v1_name or event_type.v2_name!r} in version 1 or 2: "
             "v1Name and v2Name are unique."
@@ -65,7 +65,8 @@ async def delete(request: Request, api: Api) -> Response:
     """Remove an event type; subscriptions that name it keep the name and get nothing for it."""
     event_type = await _found(request, api)
     _refuse_built_in(event_type)
-    if not await api.storage.delete_event_type(event_type.name):
+    gone = change_of(request, Action.EVENT_TYPE_DELETED, event_type.name)
+    if not await api.storage.delete_event_type(event_type.name, change=gone):
         raise _no_such_type()
     return no_content()
 

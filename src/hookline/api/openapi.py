@@ -299,6 +299,14 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "tokens",
         body="NewInstallationToken",
     ),
+    ("GET", "/v1/audit"): Operation(
+        "listAudit",
+        "List who changed what, newest first",
+        Answer(200, "A page of changes.", page_of(ref("AuditEntry"))),
+        OPERATOR,
+        "audit",
+        PAGING,
+    ),
     ("DELETE", "/v1/tokens/{tokenId}"): Operation(
         "revokeToken", "Revoke a token, on every node within a second", NO_CONTENT, OPERATOR, "tokens"
     ),

@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 from hookline.api.auth import Principal
 from hookline.errors import FieldError, Invalid, NotFound, RequestTimeout, TooLarge, UnsupportedMediaType
-from hookline.model import Role
+from hookline.model import Action, Change, Role
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 """Of every request but a batch (contract, section 6)."""
@@ -73,6 +73,11 @@ def principal(request: Request) -> Principal:
     """Return who asks; only on routes that need a token."""
     found: Principal = request.scope["principal"]
     return found
+
+
+def change_of(request: Request, action: Action, target: int | str, company_id: int | None = None) -> Change:
+    """Say for the audit what this request is about to do."""
+    return Change(actor=principal(request).actor, action=action, target=str(target), company_id=company_id)
 
 
 def company_of_list(request: Request) -> int | None:

@@ -6,7 +6,7 @@ so. Answers may carry more members than listed here, never fewer.
 
 from typing import Any, Final
 
-from hookline.model import AuthType, DeliveryState, ErrorClass, Role, TypeKind
+from hookline.model import Action, AuthType, DeliveryState, ErrorClass, Role, TypeKind
 
 Schema = dict[str, Any]
 
@@ -204,6 +204,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "NewInstallationToken": request(
         ("name", "role"), name=NAME, role=one_of(Role.OPERATOR, Role.PUBLISHER), expiresAt=nullable(INSTANT)
+    ),
+    "AuditEntry": answer(
+        actor=_described(TEXT, "The token that asked, by id and name; never itself."),
+        action=one_of(*Action),
+        target=_described(TEXT, "The id of what was changed."),
+        companyId=nullable(ID),
+        time=INSTANT,
     ),
     "Account": answer(
         id=ID,

@@ -12,6 +12,7 @@ from hookline.api.companies import ID_TRIES
 from hookline.api.context import Api
 from hookline.api.reading import (
     Instant,
+    change_of,
     list_after_id,
     list_limit,
     milliseconds,
@@ -21,7 +22,7 @@ from hookline.api.reading import (
     read_json,
 )
 from hookline.errors import Invalid, Unavailable
-from hookline.model import Role, Token
+from hookline.model import Action, Role, Token
 from hookline.storage.protocol import Creation
 
 OF_COMPANY = (Role.MEMBER, Role.VIEWER)
@@ -49,12 +50,12 @@ async def list_of_installation(request: Request, api: Api) -> Response:
 async def create_for_company(request: Request, api: Api) -> Response:
     """Make a member or viewer token."""
     body = await read_json(request, NewToken)
-    return await _create(body, api, await _company_id(request, api), OF_COMPANY)
+    return await _create(request, body, api, await _company_id(request, api), OF_COMPANY)
 
 
 async def create_for_installation(request: Request, api: Api) -> Response:
     """Make an operator or publisher token."""
-    return await _create(await read_json(request, NewToken), api, None, OF_INSTALLATION)
+    return await _create(request, await read_json(request, NewToken), api, None, OF_INSTALLATION)
 
 
 async def revoke_of_company(request: Request, api: Api) -> Response:
@@ -71,7 +72,9 @@ async def _list(request: Request, api: Api, company_id: int | None) -> Response:
     return list_response(await api.storage.tokens(company_id, list_after_id(request), list_limit(request)), _shown)
 
 
-async def _create(body: NewToken, api: Api, company_id: int | None, roles: tuple[Role, ...]) -> Response:
+async def _create(
+    request: Request, body: NewToken, api: Api, company_id: int | None, roles: tuple[Role, ...]
+) -> Response:
     if body.role not in roles:
         raise Invalid.field("role", f"expected {' or '.join(roles)} here, found {body.role}.")
     name = plain_text(body.name, "name")
@@ -90,7 +93,8 @@ async def _create(body: NewToken, api: Api, company_id: int | None, roles: tuple
             created_at=now,
             expires_at=expires_at,
         )
-        match await api.storage.create_token(token):
+        made = change_of(request, Action.TOKEN_CREATED, token.id, company_id)
+        match await api.storage.create_token(token, change=made):
             case Creation.CREATED:
                 api.authenticator.forget()
                 return json_response({**_shown(token), "token": text}, 201)
@@ -102,7 +106,9 @@ async def _create(body: NewToken, api: Api, company_id: int | None, roles: tuple
 
 
 async def _revoke(request: Request, api: Api, company_id: int | None) -> Response:
-    if not await api.storage.revoke_token(company_id, path_id(request, "tokenId")):
+    token_id = path_id(request, "tokenId")
+    revoked = change_of(request, Action.TOKEN_REVOKED, token_id, company_id)
+    if not await api.storage.revoke_token(company_id, token_id, change=revoked):
         raise no_such_id()
     api.authenticator.forget()
     return no_content()

@@ -13,6 +13,7 @@ from hookline.api.answers import instant, json_response, no_content
 from hookline.api.context import Api
 from hookline.api.reading import (
     ID_MAX,
+    change_of,
     company_of_list,
     company_of_post,
     may_see,
@@ -25,7 +26,7 @@ from hookline.api.reading import (
 )
 from hookline.config import Settings
 from hookline.errors import Conflict, Invalid, Unavailable
-from hookline.model import PayloadVersion, Role, Subscription
+from hookline.model import Action, PayloadVersion, Role, Subscription
 from hookline.ping import ping as send_ping
 from hookline.rotation import RotationRequest, rotated
 from hookline.storage.protocol import Catalogue, Creation, SubscriptionQuery
@@ -101,7 +102,8 @@ async def _create(request: Request, api: Api, shapes: tuple[PayloadVersion, ...]
             random_bytes=api.random_bytes,
             now=api.clock.wall_ms(),
         )
-        match await api.storage.create_subscription(subscription, api.settings.quota_subscriptions):
+        made = change_of(request, Action.SUBSCRIPTION_CREATED, subscription.id, company_id)
+        match await api.storage.create_subscription(subscription, api.settings.quota_subscriptions, change=made):
             case Creation.CREATED:
                 return json_response({**shown(subscription, catalogue, api.settings), "secret": secret})
             case Creation.NO_COMPANY:
@@ -124,7 +126,8 @@ async def change(request: Request, api: Api) -> Response:
     for _ in range(CHANGE_TRIES):
         before = await subscription_of(request, api)
         after = changed(before, body, catalogue, _rules(request, api), now=api.clock.wall_ms())
-        if await api.storage.replace_subscription(after, lift_hold=is_switched and after.active):
+        note = change_of(request, Action.SUBSCRIPTION_CHANGED, after.id, after.company_id)
+        if await api.storage.replace_subscription(after, lift_hold=is_switched and after.active, change=note):
             break
     else:
         raise _kept_changing()
@@ -138,7 +141,8 @@ async def change(request: Request, api: Api) -> Response:
 async def delete(request: Request, api: Api) -> Response:
     """Delete a subscription. After the answer no attempt of it starts."""
     subscription = await subscription_of(request, api)
-    if not await api.storage.delete_subscription(subscription.id):
+    gone = change_of(request, Action.SUBSCRIPTION_DELETED, subscription.id, subscription.company_id)
+    if not await api.storage.delete_subscription(subscription.id, change=gone):
         raise no_such_id()
     await nothing_starts([subscription.id], api)
     return no_content()
@@ -151,7 +155,8 @@ async def rotate(request: Request, api: Api) -> Response:
     for _ in range(CHANGE_TRIES):
         before = await subscription_of(request, api)
         after, secret = rotated(before, body, api.keyring, random_bytes=api.random_bytes, now=api.clock.wall_ms())
-        if await api.storage.replace_subscription(after, lift_hold=False):
+        note = change_of(request, Action.SECRET_ROTATED, after.id, after.company_id)
+        if await api.storage.replace_subscription(after, lift_hold=False, change=note):
             return json_response({**shown(after, catalogue, api.settings), "secret": secret})
     raise _kept_changing()
 

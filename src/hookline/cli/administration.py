@@ -18,7 +18,7 @@ from hookline.cli.failure import EXIT_USAGE, Failure
 from hookline.cli.target import DATABASE_URL_DEFAULT, Target, database_file, find, local_server
 from hookline.clock import SystemClock, rfc3339
 from hookline.config import Settings, from_environment
-from hookline.model import Company, Role, Token
+from hookline.model import Action, Change, Company, Role, Token
 from hookline.storage.protocol import Creation, Page, Storage
 from hookline.tokens import hash_of, new_id, new_token
 
@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 PAGE = 200
+ACTOR = "command line"
+"""Whose a change is that is made on the database itself."""
 ID_TRIES = 20
 """Ids are random and 31 bits long; so many collisions in a row do not happen by chance."""
 
@@ -130,7 +132,8 @@ class OnDatabase:
         async def create(storage: Storage) -> Answer:
             for _ in range(ID_TRIES):
                 company = Company(id=_random_id(), name=name, created_at=self._clock.wall_ms())
-                if await storage.create_company(company) is Creation.CREATED:
+                made = _change(Action.COMPANY_CREATED, company.id, company.id)
+                if await storage.create_company(company, change=made) is Creation.CREATED:
                     return _shown_company(company)
             raise Failure("no free id was found.")
 
@@ -156,7 +159,8 @@ class OnDatabase:
                     created_at=self._clock.wall_ms(),
                     expires_at=expires_at,
                 )
-                match await storage.create_token(token):
+                made = _change(Action.TOKEN_CREATED, token.id, company_id)
+                match await storage.create_token(token, change=made):
                     case Creation.CREATED:
                         return {**_shown_token(token), "token": shown_once}
                     case Creation.NO_COMPANY:
@@ -178,7 +182,8 @@ class OnDatabase:
 
     def revoke_token(self, company_id: int | None, token_id: int) -> None:
         async def revoke(storage: Storage) -> bool:
-            return await storage.revoke_token(company_id, token_id)
+            revoked = _change(Action.TOKEN_REVOKED, token_id, company_id)
+            return await storage.revoke_token(company_id, token_id, change=revoked)
 
         if not self._run(revoke):
             raise Failure(f"there is no token {token_id} here.", "See `hookline token list [--company ID]`.")
@@ -209,6 +214,10 @@ def _tokens_path(company_id: int | None) -> str:
 
 def _random_id() -> int:
     return new_id(secrets.token_bytes)
+
+
+def _change(action: Action, target: int, company_id: int | None) -> Change:
+    return Change(actor=ACTOR, action=action, target=str(target), company_id=company_id)
 
 
 def _no_company(company_id: int | None) -> Failure:

@@ -18,6 +18,8 @@ from hookline.fairness import Flight
 from hookline.lifecycle import Verdict
 from hookline.model import (
     Account,
+    Action,
+    Change,
     Company,
     DeliveryState,
     ErrorClass,
@@ -373,6 +375,17 @@ class EventDetail(Struct, frozen=True, kw_only=True):
     """The event's type as the catalogue had it then."""
 
 
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """One change, as `model.Change`, and when it was made."""
+
+    id: int
+    at: int
+    actor: str
+    action: Action
+    target: str
+    company_id: int | None
+
+
 class SubscriptionQuery(Struct, frozen=True, kw_only=True):
     """Subscriptions by id ascending; `company_id` None: of all companies."""
 
@@ -419,7 +432,11 @@ class CompanyDeletion(StrEnum):
 
 
 class Storage(Protocol):
-    """A database."""
+    """A database.
+
+    Verbs that somebody asks for take the `change` that they make: its row of the audit is written in the same
+    transaction, where anything was changed at all. None: nobody asks to know.
+    """
 
     async def open(self) -> None:
         """Connect, verify the schema's version and what durability rests on; make ready for every other verb.
@@ -502,7 +519,9 @@ class Storage(Protocol):
         """Hand claimed deliveries back unsent: pending and due now, no log row, their attempt numbers skipped."""
         ...
 
-    async def redeliver(self, subscription_id: int, delivery_id: int) -> Redelivery | None:
+    async def redeliver(
+        self, subscription_id: int, delivery_id: int, *, change: Change | None = None
+    ) -> Redelivery | None:
         """Open an ended delivery again: pending, due now, with all of its retries; attempt numbers go on rising.
 
         None: the subscription has no such delivery, or is deleted. Repeating it finds the delivery open and changes
@@ -543,11 +562,15 @@ class Storage(Protocol):
 
     # subscriptions
 
-    async def create_subscription(self, subscription: Subscription, per_company_max: int) -> Creation:
+    async def create_subscription(
+        self, subscription: Subscription, per_company_max: int, *, change: Change | None = None
+    ) -> Creation:
         """Store a new subscription with its lane, and raise its company's revision."""
         ...
 
-    async def replace_subscription(self, subscription: Subscription, *, lift_hold: bool) -> bool:
+    async def replace_subscription(
+        self, subscription: Subscription, *, lift_hold: bool, change: Change | None = None
+    ) -> bool:
         """Store a changed subscription where the stored revision is `subscription.revision - 1`; else False.
 
         Raises its company's revision. Waits already set stay. Deactivation counts for every claim after the answer;
@@ -555,7 +578,7 @@ class Storage(Protocol):
         """
         ...
 
-    async def delete_subscription(self, subscription_id: int) -> bool:
+    async def delete_subscription(self, subscription_id: int, *, change: Change | None = None) -> bool:
         """Delete: no claim takes its deliveries from now on, readers show them cancelled. False: there is none."""
         ...
 
@@ -569,15 +592,15 @@ class Storage(Protocol):
 
     # who
 
-    async def create_company(self, company: Company) -> Creation:
+    async def create_company(self, company: Company, *, change: Change | None = None) -> Creation:
         """Store a new company."""
         ...
 
-    async def replace_company(self, company: Company) -> bool:
+    async def replace_company(self, company: Company, *, change: Change | None = None) -> bool:
         """Store a changed name or retention; False: there is none."""
         ...
 
-    async def delete_company(self, company_id: int, *, cascade: bool) -> CompanyDeletion:
+    async def delete_company(self, company_id: int, *, cascade: bool, change: Change | None = None) -> CompanyDeletion:
         """Delete a company, its accounts and tokens; with `cascade` its subscriptions too, as `delete_subscription`."""
         ...
 
@@ -589,7 +612,7 @@ class Storage(Protocol):
         """Read companies by id ascending, the built-in one left out."""
         ...
 
-    async def create_token(self, token: Token) -> Creation:
+    async def create_token(self, token: Token, *, change: Change | None = None) -> Creation:
         """Store a new token's hash. A token of an account is `NO_COMPANY` where the account is gone."""
         ...
 
@@ -600,7 +623,7 @@ class Storage(Protocol):
         """
         ...
 
-    async def revoke_token(self, company_id: int | None, token_id: int) -> bool:
+    async def revoke_token(self, company_id: int | None, token_id: int, *, change: Change | None = None) -> bool:
         """Remove a token; False: this company (or the installation) has no such token."""
         ...
 
@@ -608,7 +631,7 @@ class Storage(Protocol):
         """Read a token by the SHA-256 of what the bearer shows; expiry is the caller's to judge."""
         ...
 
-    async def create_account(self, account: Account) -> AccountCreation:
+    async def create_account(self, account: Account, *, change: Change | None = None) -> AccountCreation:
         """Store a new account."""
         ...
 
@@ -616,7 +639,7 @@ class Storage(Protocol):
         """Read the accounts of a company by id ascending."""
         ...
 
-    async def delete_account(self, company_id: int, account_id: int) -> bool:
+    async def delete_account(self, company_id: int, account_id: int, *, change: Change | None = None) -> bool:
         """Delete an account and its tokens; False: this company has no such account."""
         ...
 
@@ -635,15 +658,19 @@ class Storage(Protocol):
         """
         ...
 
-    async def put_event_type(self, event_type: EventType) -> bool:
+    async def put_event_type(self, event_type: EventType, *, change: Change | None = None) -> bool:
         """Store or replace a type, raising the catalogue's revision; False: a V1 or V2 name is taken by another."""
         ...
 
-    async def delete_event_type(self, name: str) -> bool:
+    async def delete_event_type(self, name: str, *, change: Change | None = None) -> bool:
         """Delete a type, raising the catalogue's revision; False: there is none."""
         ...
 
     # the log
+
+    async def audit(self, before_id: int | None, limit: int) -> tuple[AuditEntry, ...]:
+        """Read changes, newest first."""
+        ...
 
     async def page_of_attempts(self, query: AttemptQuery) -> AttemptPage:
         """Read one page of a subscription's log, with bodies, and the exact total, of one snapshot."""

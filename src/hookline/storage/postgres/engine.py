@@ -6,14 +6,15 @@ What a verb does stands in the module of its subject; how one becomes a transact
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Final
+from typing import Final, TypeVar
 
 from hookline import circuit
 from hookline.clock import Clock, SystemClock
 from hookline.fairness import Flight
-from hookline.model import Account, Company, EventType, Subscription, Token
+from hookline.model import Account, Change, Company, EventType, Subscription, Token
 from hookline.storage.postgres import (
     accounts,
+    audit,
     buckets,
     directory,
     lanes,
@@ -28,7 +29,7 @@ from hookline.storage.postgres import (
 )
 from hookline.storage.postgres.claiming import ClaimRequest, claim_due
 from hookline.storage.postgres.connection import Patience, dial_for_hints
-from hookline.storage.postgres.database import Database, Transaction
+from hookline.storage.postgres.database import Database, Transaction, Verb
 from hookline.storage.postgres.days import Days
 from hookline.storage.postgres.grouping import Groups
 from hookline.storage.postgres.hints import Hints
@@ -38,6 +39,7 @@ from hookline.storage.protocol import (
     AccountCreation,
     AttemptPage,
     AttemptQuery,
+    AuditEntry,
     Backlog,
     Catalogue,
     Claim,
@@ -57,6 +59,8 @@ from hookline.storage.protocol import (
     Settlement,
     SubscriptionQuery,
 )
+
+Result = TypeVar("Result")
 
 BYTES_PER_SECOND_MIN: Final = 1_000_000
 """What a server that is well takes of a large request, however busy it is."""
@@ -162,9 +166,11 @@ class PostgresStorage:
         async with self._turn:
             await self._database.write(lambda transaction: settling.release(transaction, fences))
 
-    async def redeliver(self, subscription_id: int, delivery_id: int) -> Redelivery | None:
-        return await self._database.write(
-            lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id)
+    async def redeliver(
+        self, subscription_id: int, delivery_id: int, *, change: Change | None = None
+    ) -> Redelivery | None:
+        return await self._change(
+            lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id), change
         )
 
     async def park(self, fences: Sequence[Fence]) -> None:
@@ -199,18 +205,22 @@ class PostgresStorage:
 
     # subscriptions
 
-    async def create_subscription(self, subscription: Subscription, per_company_max: int) -> Creation:
-        return await self._database.write(
-            lambda transaction: subscriptions.create(transaction, subscription, per_company_max)
+    async def create_subscription(
+        self, subscription: Subscription, per_company_max: int, *, change: Change | None = None
+    ) -> Creation:
+        return await self._change(
+            lambda transaction: subscriptions.create(transaction, subscription, per_company_max), change
         )
 
-    async def replace_subscription(self, subscription: Subscription, *, lift_hold: bool) -> bool:
-        return await self._database.write(
-            lambda transaction: subscriptions.replace(transaction, subscription, lift_hold=lift_hold)
+    async def replace_subscription(
+        self, subscription: Subscription, *, lift_hold: bool, change: Change | None = None
+    ) -> bool:
+        return await self._change(
+            lambda transaction: subscriptions.replace(transaction, subscription, lift_hold=lift_hold), change
         )
 
-    async def delete_subscription(self, subscription_id: int) -> bool:
-        return await self._database.write(lambda transaction: subscriptions.delete(transaction, subscription_id))
+    async def delete_subscription(self, subscription_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: subscriptions.delete(transaction, subscription_id), change)
 
     async def subscription(self, subscription_id: int, *, company_id: int | None = None) -> Subscription | None:
         return await self._database.read_as(
@@ -222,15 +232,15 @@ class PostgresStorage:
 
     # who
 
-    async def create_company(self, company: Company) -> Creation:
-        return await self._database.write(lambda transaction: directory.create_company(transaction, company))
+    async def create_company(self, company: Company, *, change: Change | None = None) -> Creation:
+        return await self._change(lambda transaction: directory.create_company(transaction, company), change)
 
-    async def replace_company(self, company: Company) -> bool:
-        return await self._database.write(lambda transaction: directory.replace_company(transaction, company))
+    async def replace_company(self, company: Company, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.replace_company(transaction, company), change)
 
-    async def delete_company(self, company_id: int, *, cascade: bool) -> CompanyDeletion:
-        return await self._database.write(
-            lambda transaction: directory.delete_company(transaction, company_id, cascade=cascade)
+    async def delete_company(self, company_id: int, *, cascade: bool, change: Change | None = None) -> CompanyDeletion:
+        return await self._change(
+            lambda transaction: directory.delete_company(transaction, company_id, cascade=cascade), change
         )
 
     async def company(self, company_id: int) -> Company | None:
@@ -239,30 +249,30 @@ class PostgresStorage:
     async def companies(self, after_id: int, limit: int) -> Page[Company]:
         return await self._database.read_as(None, lambda connection: directory.companies(connection, after_id, limit))
 
-    async def create_token(self, token: Token) -> Creation:
-        return await self._database.write(lambda transaction: directory.create_token(transaction, token))
+    async def create_token(self, token: Token, *, change: Change | None = None) -> Creation:
+        return await self._change(lambda transaction: directory.create_token(transaction, token), change)
 
     async def tokens(self, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
         return await self._database.read_as(
             company_id, lambda connection: directory.tokens(connection, company_id, after_id, limit)
         )
 
-    async def revoke_token(self, company_id: int | None, token_id: int) -> bool:
-        return await self._database.write(lambda transaction: directory.revoke_token(transaction, company_id, token_id))
+    async def revoke_token(self, company_id: int | None, token_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.revoke_token(transaction, company_id, token_id), change)
 
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
         return await self._database.read_soon(lambda connection: directory.token_by_hash(connection, token_hash))
 
-    async def create_account(self, account: Account) -> AccountCreation:
-        return await self._database.write(lambda transaction: accounts.create(transaction, account))
+    async def create_account(self, account: Account, *, change: Change | None = None) -> AccountCreation:
+        return await self._change(lambda transaction: accounts.create(transaction, account), change)
 
     async def accounts(self, company_id: int, after_id: int, limit: int) -> Page[Account]:
         return await self._database.read_as(
             company_id, lambda connection: accounts.page(connection, company_id, after_id, limit)
         )
 
-    async def delete_account(self, company_id: int, account_id: int) -> bool:
-        return await self._database.write(lambda transaction: accounts.delete(transaction, company_id, account_id))
+    async def delete_account(self, company_id: int, account_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: accounts.delete(transaction, company_id, account_id), change)
 
     async def account(self, account_id: int) -> Account | None:
         return await self._database.read_as(None, lambda connection: accounts.by_id(connection, account_id))
@@ -273,13 +283,16 @@ class PostgresStorage:
     async def change_counter(self) -> int:
         return await self._database.read_soon(directory.change_counter)
 
-    async def put_event_type(self, event_type: EventType) -> bool:
-        return await self._database.write(lambda transaction: directory.put_event_type(transaction, event_type))
+    async def put_event_type(self, event_type: EventType, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.put_event_type(transaction, event_type), change)
 
-    async def delete_event_type(self, name: str) -> bool:
-        return await self._database.write(lambda transaction: directory.delete_event_type(transaction, name))
+    async def delete_event_type(self, name: str, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.delete_event_type(transaction, name), change)
 
     # the log
+
+    async def audit(self, before_id: int | None, limit: int) -> tuple[AuditEntry, ...]:
+        return await self._database.read_as(None, lambda connection: audit.page(connection, before_id, limit))
 
     async def page_of_attempts(self, query: AttemptQuery) -> AttemptPage:
         return await self._database.read_as(
@@ -301,6 +314,10 @@ class PostgresStorage:
     ) -> EventDetail | None:
         part = log.Part(company_id=company_id, after_id=after_id, limit=limit, attempts_max=attempts_max)
         return await self._database.read_as(company_id, lambda connection: log.event(connection, event_id, part))
+
+    async def _change(self, verb: Verb[Result], change: Change | None) -> Result:
+        """Run what somebody asked for, and leave word of it."""
+        return await self._database.write(audit.noted(verb, change))
 
 
 def _nothing_for(wait_ms: int) -> Claim:

@@ -17,12 +17,13 @@ from hookline import circuit
 from hookline.clock import Clock
 from hookline.errors import StartRefused, Unavailable
 from hookline.fairness import Flight
-from hookline.model import Account, Company, EventType, Subscription, Token
+from hookline.model import Account, Change, Company, EventType, Subscription, Token
 from hookline.storage.migrate import migrations, refuse_outdated, still_needed
 from hookline.storage.protocol import (
     AccountCreation,
     AttemptPage,
     AttemptQuery,
+    AuditEntry,
     Backlog,
     Catalogue,
     Claim,
@@ -42,7 +43,18 @@ from hookline.storage.protocol import (
     Settlement,
     SubscriptionQuery,
 )
-from hookline.storage.sqlite import accounts, directory, lanes, log, notices, replaying, schema, subscriptions, upkeep
+from hookline.storage.sqlite import (
+    accounts,
+    audit,
+    directory,
+    lanes,
+    log,
+    notices,
+    replaying,
+    schema,
+    subscriptions,
+    upkeep,
+)
 from hookline.storage.sqlite.claiming import ClaimRequest, claim_due
 from hookline.storage.sqlite.committing import Committer, Request, Verb
 from hookline.storage.sqlite.connection import FileLock, connect_reader, connect_writer
@@ -168,8 +180,12 @@ class SqliteStorage:
     async def release(self, fences: Sequence[Fence]) -> None:
         await self._write_together(release, fences)
 
-    async def redeliver(self, subscription_id: int, delivery_id: int) -> Redelivery | None:
-        return await self._write(lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id))
+    async def redeliver(
+        self, subscription_id: int, delivery_id: int, *, change: Change | None = None
+    ) -> Redelivery | None:
+        return await self._change(
+            lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id), change
+        )
 
     async def park(self, fences: Sequence[Fence]) -> None:
         await self._write_together(park, fences)
@@ -196,16 +212,22 @@ class SqliteStorage:
 
     # subscriptions
 
-    async def create_subscription(self, subscription: Subscription, per_company_max: int) -> Creation:
-        return await self._write(lambda transaction: subscriptions.create(transaction, subscription, per_company_max))
-
-    async def replace_subscription(self, subscription: Subscription, *, lift_hold: bool) -> bool:
-        return await self._write(
-            lambda transaction: subscriptions.replace(transaction, subscription, lift_hold=lift_hold)
+    async def create_subscription(
+        self, subscription: Subscription, per_company_max: int, *, change: Change | None = None
+    ) -> Creation:
+        return await self._change(
+            lambda transaction: subscriptions.create(transaction, subscription, per_company_max), change
         )
 
-    async def delete_subscription(self, subscription_id: int) -> bool:
-        return await self._write(lambda transaction: subscriptions.delete(transaction, subscription_id))
+    async def replace_subscription(
+        self, subscription: Subscription, *, lift_hold: bool, change: Change | None = None
+    ) -> bool:
+        return await self._change(
+            lambda transaction: subscriptions.replace(transaction, subscription, lift_hold=lift_hold), change
+        )
+
+    async def delete_subscription(self, subscription_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: subscriptions.delete(transaction, subscription_id), change)
 
     async def subscription(self, subscription_id: int, *, company_id: int | None = None) -> Subscription | None:
         return await self._look_up(lambda connection: subscriptions.by_id(connection, subscription_id, company_id))
@@ -215,14 +237,16 @@ class SqliteStorage:
 
     # who
 
-    async def create_company(self, company: Company) -> Creation:
-        return await self._write(lambda transaction: directory.create_company(transaction, company))
+    async def create_company(self, company: Company, *, change: Change | None = None) -> Creation:
+        return await self._change(lambda transaction: directory.create_company(transaction, company), change)
 
-    async def replace_company(self, company: Company) -> bool:
-        return await self._write(lambda transaction: directory.replace_company(transaction, company))
+    async def replace_company(self, company: Company, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.replace_company(transaction, company), change)
 
-    async def delete_company(self, company_id: int, *, cascade: bool) -> CompanyDeletion:
-        return await self._write(lambda transaction: directory.delete_company(transaction, company_id, cascade=cascade))
+    async def delete_company(self, company_id: int, *, cascade: bool, change: Change | None = None) -> CompanyDeletion:
+        return await self._change(
+            lambda transaction: directory.delete_company(transaction, company_id, cascade=cascade), change
+        )
 
     async def company(self, company_id: int) -> Company | None:
         return await self._look_up(lambda connection: directory.company(connection, company_id))
@@ -230,26 +254,26 @@ class SqliteStorage:
     async def companies(self, after_id: int, limit: int) -> Page[Company]:
         return await self._read(lambda connection: directory.companies(connection, after_id, limit))
 
-    async def create_token(self, token: Token) -> Creation:
-        return await self._write(lambda transaction: directory.create_token(transaction, token))
+    async def create_token(self, token: Token, *, change: Change | None = None) -> Creation:
+        return await self._change(lambda transaction: directory.create_token(transaction, token), change)
 
     async def tokens(self, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
         return await self._read(lambda connection: directory.tokens(connection, company_id, after_id, limit))
 
-    async def revoke_token(self, company_id: int | None, token_id: int) -> bool:
-        return await self._write(lambda transaction: directory.revoke_token(transaction, company_id, token_id))
+    async def revoke_token(self, company_id: int | None, token_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.revoke_token(transaction, company_id, token_id), change)
 
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
         return await self._look_up(lambda connection: directory.token_by_hash(connection, token_hash))
 
-    async def create_account(self, account: Account) -> AccountCreation:
-        return await self._write(lambda transaction: accounts.create(transaction, account))
+    async def create_account(self, account: Account, *, change: Change | None = None) -> AccountCreation:
+        return await self._change(lambda transaction: accounts.create(transaction, account), change)
 
     async def accounts(self, company_id: int, after_id: int, limit: int) -> Page[Account]:
         return await self._read(lambda connection: accounts.page(connection, company_id, after_id, limit))
 
-    async def delete_account(self, company_id: int, account_id: int) -> bool:
-        return await self._write(lambda transaction: accounts.delete(transaction, company_id, account_id))
+    async def delete_account(self, company_id: int, account_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: accounts.delete(transaction, company_id, account_id), change)
 
     async def account(self, account_id: int) -> Account | None:
         return await self._look_up(lambda connection: accounts.by_id(connection, account_id))
@@ -260,13 +284,16 @@ class SqliteStorage:
     async def change_counter(self) -> int:
         return await self._look_up(directory.change_counter)
 
-    async def put_event_type(self, event_type: EventType) -> bool:
-        return await self._write(lambda transaction: directory.put_event_type(transaction, event_type))
+    async def put_event_type(self, event_type: EventType, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.put_event_type(transaction, event_type), change)
 
-    async def delete_event_type(self, name: str) -> bool:
-        return await self._write(lambda transaction: directory.delete_event_type(transaction, name))
+    async def delete_event_type(self, name: str, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.delete_event_type(transaction, name), change)
 
     # the log
+
+    async def audit(self, before_id: int | None, limit: int) -> tuple[AuditEntry, ...]:
+        return await self._read(lambda connection: audit.page(connection, before_id, limit))
 
     async def page_of_attempts(self, query: AttemptQuery) -> AttemptPage:
         return await self._read(lambda connection: log.page_of_attempts(connection, query))
@@ -294,6 +321,10 @@ class SqliteStorage:
     async def _write(self, act: Callable[[Transaction], Result]) -> Result:
         """Run something that is rare enough to stand alone in its group's transaction."""
         return await self._write_together(_one_by_one, act)
+
+    async def _change(self, act: Callable[[Transaction], Result], change: Change | None) -> Result:
+        """Run what somebody asked for, and leave word of it."""
+        return await self._write(audit.noted(act, change))
 
     async def _read(self, query: Query[Result]) -> Result:
         if self._readers is None:

@@ -355,6 +355,19 @@ CREATE TABLE notices (
 -- distribute: bucket
 ALTER TABLE notices ADD CONSTRAINT notices_pkey PRIMARY KEY (id, bucket);
 
+-- Who changed what, written with the change.
+CREATE TABLE audit (
+  id bigint NOT NULL,
+  at bigint NOT NULL,
+  company_id integer,                   -- whose the target is; null: the installation's
+  actor text NOT NULL,                  -- as a person reads it
+  action text NOT NULL,                 -- model.Action
+  target text NOT NULL,                 -- the id of what was changed
+  bucket smallint NOT NULL              -- of the company, or of a hash of the target
+);
+-- distribute: bucket
+ALTER TABLE audit ADD CONSTRAINT audit_pkey PRIMARY KEY (id, bucket);
+
 -- --- what every installation begins with -----------------------------------------------------------------------------
 
 INSERT INTO installation (only_row, change_counter, catalogue_revision, probed_at) VALUES (true, 1, 1, 0);
@@ -398,6 +411,11 @@ ALTER TABLE notices FORCE ROW LEVEL SECURITY;
 CREATE POLICY notices_of_reader ON notices USING (
   (SELECT current_setting('hookline.all', true)) = 'on'
   OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+-- The operator's alone.
+ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit FORCE ROW LEVEL SECURITY;
+CREATE POLICY audit_of_reader ON audit USING ((SELECT current_setting('hookline.all', true)) = 'on');
 
 ALTER TABLE tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tokens FORCE ROW LEVEL SECURITY;

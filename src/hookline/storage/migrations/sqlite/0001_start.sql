@@ -200,6 +200,16 @@ CREATE TABLE notices (
   created_at INTEGER NOT NULL
 ) STRICT;
 
+-- Who changed what, written with the change.
+CREATE TABLE audit (
+  id INTEGER PRIMARY KEY,
+  at INTEGER NOT NULL,
+  actor TEXT NOT NULL,                  -- as a person reads it
+  action TEXT NOT NULL,                 -- model.Action
+  target TEXT NOT NULL,                 -- the id of what was changed
+  company_id INTEGER                    -- whose that is; null: the installation's
+) STRICT;
+
 CREATE TABLE idempotency_keys (
   key TEXT PRIMARY KEY,
   fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
