@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check interleave failover simulate powercut chaos bench format pages picture lock clean
+.PHONY: help run demo test check interleave failover simulate powercut chaos mutants bench format pages picture lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ bench: $(READY) ## measure the path from publish to arrival
 SEEDS ?= 0-20000
 simulate: $(READY) ## play schedules of the simulation: SEEDS=0-20000, or one with its story: SEEDS=17
 	cd tests && ../$(BIN)/python -m simulation $(SEEDS)
+
+mutants: $(READY) ## plant bugs one by one and see the simulation find each: at most 15 minutes a bug, usually seconds
+	cd tests && ../$(BIN)/python -m simulation.mutants
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .

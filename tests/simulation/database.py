@@ -15,6 +15,7 @@ from typing import Any, Final
 import apsw
 from msgspec import Struct
 
+from hookline import circuit
 from hookline.clock import Clock
 from hookline.errors import Unavailable
 from hookline.storage.sqlite import SqliteStorage, engine, upkeep
@@ -22,7 +23,11 @@ from hookline.storage.sqlite.committing import Broken, Committer, Done, Ending, 
 from hookline.storage.sqlite.connection import STATEMENTS_CACHED
 from hookline.storage.sqlite.readers import Query, Result, _in_snapshot
 
+CIRCUIT: Final = circuit.Rules(is_on=False, deactivate_after_ms=None)
+"""The model knows no circuit: a lane that waits for a probe would look forgotten."""
+
 _EMPTIED: Final = (
+    "notices",
     "attempts",
     "deliveries",
     "recipients",
@@ -118,7 +123,11 @@ class Database:
 
         writer = GroupingWriter(weather, observe)
         storage = SqliteStorage(
-            self.path, clock=clock, writer=open_writer, readers=lambda _: WaveringReaders(self.connection, weather)
+            self.path,
+            clock=clock,
+            circuit_rules=CIRCUIT,
+            writer=open_writer,
+            readers=lambda _: WaveringReaders(self.connection, weather),
         )
         return storage, writer
 

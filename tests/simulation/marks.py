@@ -4,6 +4,7 @@ from typing import Final
 
 MARKS: Final = frozenset(
     {
+        "410 of an earlier revision",
         "Retry-After hold",
         "cancelled by a delete",
         "change over a change",
@@ -31,6 +32,7 @@ MARKS: Final = frozenset(
         "publish unknown",
         "publish without an answer",
         "published to a held lane",
+        "redelivered",
         "released unsent",
         "repeat answered",
         "repeat within a new batch",

@@ -4,7 +4,7 @@ It follows the commits in their order and says of each what had to come of it. W
 protocol's docstrings, not from the engines; slow and obvious where they are quick.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from hookline.storage.protocol import (
 )
 
 LOSS_WAITS_MS: Final = (0, 0, 60_000, 300_000, 1_800_000)
+SUSPECT_LOSSES: Final = 3
 STANDARD_DELAYS: Final = (10, 60, 300)
 
 
@@ -99,6 +100,7 @@ class Delivery:
     """Before this no attempt may start, whatever the row says."""
     released: set[int] = field(default_factory=set)
     succeeded_at: int | None = None
+    rounds: int = 1
 
 
 @dataclass(slots=True)
@@ -351,6 +353,7 @@ class Model:
             delivery.due_at, delivery.node, delivery.revision = now + lease_ms, node, revision
             delivery.revision_of[each.attempt] = revision
             taken.setdefault(each.subscription_id, []).append(each.id)
+        suspects = {id_ for ids in order.values() for id_ in ids if self.deliveries[id_].losses >= SUSPECT_LOSSES}
         for subscription_id, ids in taken.items():
             lane = self.lanes[subscription_id]
             check(
@@ -365,16 +368,11 @@ class Model:
                 "+",
                 len(ids),
             )
-            check(
-                "I12",
-                sorted(ids) == sorted(order[subscription_id][: len(ids)]),
-                "lane",
-                subscription_id,
-                "gave",
-                ids,
-                "and not its oldest",
-                order[subscription_id],
-            )
+            self._check_order(ids, order[subscription_id], suspects)
+        many = flight.suspects + sum(
+            self.deliveries[id_].losses >= SUSPECT_LOSSES for ids in taken.values() for id_ in ids
+        )
+        check("I4", many <= max(1, flight.suspects), "a node sends", many, "that may be what brings it down")
         check("I14", len(claim.deliveries) <= rows_max, "a claim of too many rows")
         self._check_caps(claim, flight)
         self._check_waiting(taken, in_flight, flight, now)
@@ -420,6 +418,12 @@ class Model:
                 rows.setdefault(each.subscription_id, []).append((each.due_at, each.id))
         return {lane: [id_ for _, id_ in sorted(its)] for lane, its in rows.items()}
 
+    def _check_order(self, ids: Sequence[int], order: Sequence[int], suspects: Collection[int]) -> None:
+        """See that a lane gave its oldest; suspects may be passed over."""
+        free = [id_ for id_ in ids if id_ not in suspects]
+        oldest = [id_ for id_ in order if id_ not in suspects][: len(free)]
+        check("I12", sorted(free) == sorted(oldest), "a lane gave", ids, "and not its oldest", order)
+
     def _check_content(self, each: Any) -> None:
         event = self.events[each.event_id]
         said = (each.data, each.occurred_at, each.event_type, each.accepted_at)
@@ -455,8 +459,9 @@ class Model:
         """See that no lane waits for long that could be served: what is due moves within five seconds."""
         due = self._due(now)
         for subscription_id, lane in self.lanes.items():
+            innocent = [id_ for id_ in due.get(subscription_id, ()) if self.deliveries[id_].losses < SUSPECT_LOSSES]
             could = (
-                subscription_id in due
+                bool(innocent)
                 and lane.is_open
                 and lane.hold_until <= now
                 and in_flight.get(subscription_id, 0) < lane.slots
@@ -595,9 +600,12 @@ class Model:
             if subscription_id in holds:
                 lane.hold_until = max(lane.hold_until, holds[subscription_id])
                 self.marks.add("Retry-After hold")
-            if any(isinstance(each.verdict, GiveUp) and each.verdict.gone for each in its) and lane.is_open:
+            gone = [each for each in its if isinstance(each.verdict, GiveUp) and each.verdict.gone]
+            if any(each.subscription_revision == lane.subscription.revision for each in gone) and lane.is_open:
                 lane.learn(_gone(lane.subscription, wall))
                 self.marks.add("deactivated by 410")
+            elif gone:
+                self.marks.add("410 of an earlier revision")
 
     def release(self, fences: Sequence[Fence], now: int) -> None:
         for fence in fences:
@@ -608,6 +616,17 @@ class Model:
                 self.marks.add("released unsent")
             else:
                 self.marks.add("release refused")
+
+    def redeliver(self, subscription_id: int, delivery_id: int, found: object, now: int) -> None:
+        delivery, lane = self.deliveries[delivery_id], self.lanes[subscription_id]
+        check("I4", (found is None) is (lane.deleted_at is not None), "redelivery answered", found)
+        if found is None or delivery.state not in {"succeeded", "dead"}:
+            self.marks.add("redelivery refused")
+            return
+        delivery.state, delivery.due_at, delivery.failures, delivery.losses = "pending", now, 0, 0
+        delivery.reason = delivery.succeeded_at = None
+        delivery.rounds += 1
+        self.marks.add("redelivered")
 
     def end_leases(self, now: int) -> None:
         """Begin a process on a file that no other works on."""

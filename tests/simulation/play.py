@@ -18,7 +18,7 @@ from hookline.engine import Limits
 from hookline.errors import HooklineError, NotFound, Unavailable
 from hookline.model import Company, EventType, PayloadVersion
 from hookline.publishing import EventRequest
-from hookline.storage.protocol import AttemptQuery, AttemptRow, Catalogue, Published
+from hookline.storage.protocol import AttemptQuery, AttemptRow, Catalogue, IdempotencyKey, Published
 from hookline.storage.sqlite import SqliteStorage
 from hookline.subscribing import SubscriptionRequest, created
 from hookline.telemetry import Telemetry
@@ -35,7 +35,7 @@ CALM_SECONDS_MAX: Final = 3_000_000.0
 """Virtual time after the faults: a day's rest that a receiver may ask for, and more."""
 HINTS_SHARE: Final = 0.7
 """Of publishes that wake the engine: a hint may be lost."""
-STRAGGLERS_SECONDS: Final = 7.0
+STRAGGLERS_SECONDS: Final = 6.0
 TRIES_MAX: Final = 4
 
 _TYPES: Final = {
@@ -127,6 +127,8 @@ class _Play:
         types = [EventType(name=name, v1_name=v1, v2_name=v2) for name, (v1, v2) in _TYPES.items()]
         self._catalogue = Catalogue(revision=1, types={each.name: each for each in types})
         self.oracle = Oracle(types, stage.database.connection, self._clock.schedule_ms, self._clock.wall_ms)
+        self.oracle.lease_ms = LEASE_MS
+        self.oracle.is_stopped = loop.is_stopped
         self._receivers = Receivers(self._random)
         self._receivers.kill = lambda number: self._crash(self._place_of(number), self._random.choice((0.1, 1.0)))
         self._numbers = iter(range(1, 1_000_000))
@@ -183,6 +185,7 @@ class _Play:
             "resume": self._resume,
             "patch": self._patch,
             "look": self._look,
+            "redeliver": self._redeliver,
             "type": self._put_type,
             "crash": self._crash_step,
             "stall": self._stall,
@@ -254,6 +257,7 @@ class _Play:
                     await asyncio.sleep(0.1)
                 else:
                     break
+            self.oracle.check_begin()
         node.begin()
         return node
 
@@ -288,6 +292,7 @@ class _Play:
         node = self._nodes[place]
         self._trouble(node.number)
         node.kill()
+        self.oracle.killed.add(node.number)
         self.oracle.marks["crash"] += 1
         if self._schedule.nodes == 1:
             self.writer.is_dead = True
@@ -381,7 +386,16 @@ class _Play:
         requests = [self._request(each) for each in said["events"]]
         body = msgspec.json.encode([said["events"]])
         key = None if said["key"] is None else publishing.key_of(f"k{said['key']}", "/v1/events", body)
-        answers = 0
+        if said["has_twin"]:
+            twin = asyncio.create_task(self._publish_until(step, requests, key, answers=1))
+            await self._publish_until(step, requests, key, answers=1 + said["again"])
+            await twin
+        else:
+            await self._publish_until(step, requests, key, answers=1 + said["again"])
+
+    async def _publish_until(
+        self, step: Step, requests: list[EventRequest], key: IdempotencyKey | None, *, answers: int
+    ) -> None:
         for _ in range(TRIES_MAX):
             node = self._node(step)
             coroutine: Coroutine[Any, Any, Any] = (
@@ -391,7 +405,9 @@ class _Play:
             )
             try:
                 answer = await node.ask(coroutine)
-            except (Unreachable, Unavailable):
+            except (Unreachable, Unavailable) as error:
+                if isinstance(error, Unavailable) and not self.oracle.troubled_at:
+                    self.oracle.violations.append(f"I1: publish was refused without a fault: {error}")
                 self.oracle.marks["publish without an answer"] += 1
                 await asyncio.sleep(self._random.random())
                 continue
@@ -402,8 +418,8 @@ class _Play:
             if isinstance(answer, Published):
                 for event in answer.events:
                     self.oracle.acknowledged[event.id] = event
-            answers += 1
-            if answers > said["again"]:
+            answers -= 1
+            if not answers:
                 return
 
     def _request(self, said: dict[str, Any]) -> EventRequest:
@@ -476,6 +492,12 @@ class _Play:
         await node.ask(node.change(id_, SubscriptionRequest(active=True), self._catalogue))
         self._unsure.discard(id_)
 
+    async def _redeliver(self, step: Step) -> None:
+        deliveries = [each for each in self.oracle.model.deliveries.values() if each.log]
+        if deliveries:
+            chosen, node = self._random.choice(deliveries), self._node(step)
+            await node.ask(node.storage.redeliver(chosen.subscription_id, chosen.id))
+
     async def _patch(self, step: Step) -> None:
         id_, node = self._chosen(step), self._node(step)
         said = dict(step.said["patch"])
@@ -520,7 +542,7 @@ class _Play:
         for id_ in self._subscription_ids:
             if id_ in model.lanes:
                 await self._check_page(node, id_, size=200)
-        for event_id in list(model.events)[:3]:
+        for event_id in list(model.events)[:1]:
             detail = await node.ask(
                 node.storage.event(event_id, company_id=None, after_id=0, limit=200, attempts_max=50)
             )

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from simulation.network import CHARACTERS
 
-HORIZON: Final = 9.0
+HORIZON: Final = 7.0
 """Seconds in which everything happens; after them faults stop and time runs on."""
 TYPES: Final = ("note.created", "note.created", "collaboration-request.created", "collaboration-request.closed")
 V1_NAMES: Final = ("note.created", "collaboration-request.created")
@@ -42,7 +42,7 @@ def draw(seed: int) -> Schedule:
     companies = random.randint(1, 3)
     subscriptions = tuple(_subscription(random, companies) for _ in range(random.randint(1, 4)))
     steps = [
-        *(_publish(random, companies) for _ in range(random.randint(2, 7))),
+        *(_publish(random, companies) for _ in range(random.randint(2, 5))),
         *(_change(random, len(subscriptions)) for _ in range(random.choice((0, 1, 2, 4)))),
         *(_fault(random, nodes) for _ in range(random.choice((0, 0, 1, 1, 2)))),
     ]
@@ -93,13 +93,14 @@ def _publish(random: Random, companies: int) -> Step:
         ],
         "key": random.choice((None, None, random.randrange(5))),
         "node": random.randrange(2),
+        "has_twin": random.random() < 0.2,
         "again": random.choice((0, 0, 1)),
     }
     return Step(random.random() * HORIZON * random.choice((0.3, 1.0)), "publish", said)
 
 
 def _change(random: Random, subscriptions: int) -> Step:
-    act = random.choice(("delete", "pause", "pause", "resume", "resume", "patch", "look"))
+    act = random.choice(("delete", "pause", "pause", "resume", "resume", "patch", "look", "redeliver", "redeliver"))
     patch = random.choice(
         (
             {"retry_delays_seconds": random.choice(([1], [2, 2], []))},

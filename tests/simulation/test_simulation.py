@@ -8,7 +8,7 @@ import pytest
 from simulation.marks import MARKS
 from simulation.play import Stage
 
-SEEDS = range(2_000)
+SEEDS = range(5_000)
 
 
 @pytest.fixture(scope="module")

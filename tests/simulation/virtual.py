@@ -35,6 +35,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready: list[asyncio.Handle] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._stopped: dict[int, list[asyncio.Handle]] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
+        """All that ever were: nothing else holds those of a killed node, and to collect one would run its ending."""
         self._is_closed = False
         self.failures: list[str] = []
         """What nobody else would hear of: exceptions in callbacks and in tasks that nobody awaits."""
@@ -127,7 +129,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks.append(task)
+        return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -143,6 +147,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def close(self) -> None:
         self._is_closed = True
+        self._tasks.clear()
         self._ready.clear()
         self._timers.clear()
         self._stopped.clear()

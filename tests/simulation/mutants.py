@@ -1,0 +1,426 @@
+"""Plant one bug after another in a copy of the package, and see the simulation find each of them.
+
+`python -m simulation.mutants` prints a table: bug, seed that found it, what it broke; it fails where one survives.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+TESTS: Final = Path(__file__).parents[1]
+PACKAGE: Final = TESTS.parent / "src" / "hookline"
+SEEDS_MAX: Final = 10_000
+SECONDS_MAX: Final = 900
+"""Of one bug: far more than 10,000 schedules take."""
+
+
+class Mutant(NamedTuple):
+    """One planted bug: `before` stands in `file`, and each place of it becomes `after`."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+
+
+CLAIMING: Final = "storage/sqlite/claiming.py"
+SETTLING: Final = "storage/sqlite/settling.py"
+PUBLISHING: Final = "storage/sqlite/publishing.py"
+SUBSCRIPTIONS: Final = "storage/sqlite/subscriptions.py"
+LANES: Final = "storage/sqlite/lanes.py"
+UPKEEP: Final = "storage/sqlite/upkeep.py"
+COMMITTING: Final = "storage/sqlite/committing.py"
+
+MUTANTS: Final = (
+    # claim
+    Mutant(
+        "claims what is not due",
+        CLAIMING,
+        "due_at <= walk.due_by",
+        "due_at > 0",
+    ),
+    Mutant("claims without raising the fence", CLAIMING, "attempt = attempt + 1, ", ""),
+    Mutant("claims without a lease", CLAIMING, "(transaction.now + request.lease_ms, ", "(transaction.now, "),
+    Mutant("claims of closed lanes", CLAIMING, "WHERE is_open = 1 AND next_due <= ?1", "WHERE next_due <= ?1"),
+    Mutant(
+        "claims the newest first", CLAIMING, "ORDER BY n.due_at, n.id LIMIT 1", "ORDER BY n.due_at, n.id DESC LIMIT 1"
+    ),
+    Mutant("sends by an outdated revision", CLAIMING, "request.known.get(key) != revision", "key not in request.known"),
+    Mutant("sends several suspects at once", CLAIMING, "            if has_suspect:\n                continue\n", ""),
+    Mutant(
+        "counts nothing in flight",
+        CLAIMING,
+        "WHERE d.state = 'sending' AND d.subscription_id = lane",
+        "WHERE d.id < 0 AND d.subscription_id = lane",
+    ),
+    # fence
+    Mutant(
+        "settles by id alone",
+        SETTLING,
+        "is_current = flying.get(fence.delivery_id) == fence.attempt",
+        "is_current = fence.delivery_id in flying",
+    ),
+    Mutant(
+        "releases by id alone",
+        SETTLING,
+        "if flying.get(fence.delivery_id) == fence.attempt]",
+        "if fence.delivery_id in flying]",
+    ),
+    Mutant(
+        "settles whatever the state",
+        SETTLING,
+        "WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'sending')",
+        "WHERE id IN (SELECT value FROM json_each(?1)))",
+    ),
+    Mutant(
+        "answers every settlement with yes",
+        SETTLING,
+        "return [tuple([next(answer) for _ in request]) for request in requests]",
+        "return [tuple([next(answer) or True for _ in request]) for request in requests]",
+    ),
+    # settle
+    Mutant(
+        "takes a redirect for a success", "lifecycle.py", "200 <= outcome.status <= 299", "200 <= outcome.status <= 399"
+    ),
+    Mutant(
+        "counts no failure",
+        SETTLING,
+        "settlement.fence, settlement.verdict, 1, 0",
+        "settlement.fence, settlement.verdict, 0, 0",
+    ),
+    Mutant("forgets no loss at a success", SETTLING, "state = 'succeeded', losses = 0,", "state = 'succeeded',"),
+    Mutant(
+        "retries at once",
+        SETTLING,
+        "failures, losses, now + wait_ms, None, None)",
+        "failures, losses, now, None, None)",
+    ),
+    Mutant(
+        "shows a retry inside a hold",
+        SETTLING,
+        "return wall + max(wait_ms, hold_until - now), False",
+        "return wall + wait_ms, False",
+    ),
+    Mutant("shows no dead letter", SETTLING, "                return None, True", "                return None, False"),
+    Mutant(
+        "leaves a 410's lane open",
+        SETTLING,
+        "    transaction.run(_CLOSE, (json_ids(deactivated),))\n",
+        "",
+    ),
+    Mutant("takes any late status for gone", "lifecycle.py", "outcome.status == GONE", "outcome.status >= GONE"),
+    Mutant(
+        "records the wrong wait",
+        "dispatch.py",
+        "delivery.failures, fraction)",
+        "max(0, delivery.failures - 1), fraction)",
+    ),
+    # retry
+    Mutant("waits one step too far", "retry.py", "schedule[failures] * 1000", "schedule[failures - 1] * 1000"),
+    Mutant("retries once too often", "retry.py", "if failures >= len(schedule):", "if failures > len(schedule):"),
+    Mutant("retries early", "retry.py", "(1 + JITTER_SHARE_MAX * fraction)", "(1 - JITTER_SHARE_MAX * fraction)"),
+    Mutant(
+        "starts the schedule again after a loss",
+        SETTLING,
+        "self._move(fence, verdict, 0, losses + 1,",
+        "self._move(fence, verdict, 1, losses + 1,",
+    ),
+    # cancel
+    Mutant(
+        "retries after a delete",
+        SETTLING,
+        "case Retry() | GiveUp() if is_deleted:",
+        "case Retry() | GiveUp() if False:",
+    ),
+    Mutant(
+        "deletes and leaves the lane open", SUBSCRIPTIONS, "    transaction.run(_CLOSE_LANE, (subscription_id,))\n", ""
+    ),
+    Mutant(
+        "answers a delete at once",
+        "api/webhooks.py",
+        "        while await api.storage.has_fresh_claims(subscription_id, lifecycle.START_WINDOW_MS):",
+        "        while False:",
+    ),
+    Mutant(
+        "looks for fresh claims in the wrong span",
+        "storage/sqlite/engine.py",
+        "since = self._clock.schedule_ms() - window_ms",
+        "since = self._clock.schedule_ms() + window_ms",
+    ),
+    Mutant(
+        "starts however late",
+        "engine.py",
+        "        if self._clock.monotonic_seconds() > start_by:",
+        "        if self._clock.monotonic_seconds() > start_by + 3600:",
+    ),
+    Mutant(
+        "leaves deliveries of the deleted open",
+        UPKEEP,
+        "WHERE s.deleted_at IS NOT NULL LIMIT ?2)",
+        "WHERE s.deleted_at IS NOT NULL LIMIT ?2 * 0)",
+    ),
+    # hold
+    Mutant(
+        "lets a new event into a hold",
+        LANES,
+        "SET next_due = max(?1, {NOT_BEFORE}, coalesce(probe_at, 0))\n",
+        "SET next_due = max(?1, coalesce(probe_at, 0))\n",
+    ),
+    Mutant(
+        "forgets a hold where rows are looked at",
+        LANES,
+        "SELECT max({NOT_BEFORE}, CASE",
+        "SELECT max(0, CASE",
+    ),
+    Mutant(
+        "shortens a hold",
+        SETTLING,
+        "coalesce(max(coalesce(hold_until, 0), g.column3), hold_until)",
+        "coalesce(g.column3, hold_until)",
+    ),
+    Mutant("heeds no 503", "retry.py", "status not in {429, 503}", "status not in {429}"),
+    Mutant("holds for longer than a day", "retry.py", "return min(asked, HOLD_MS_MAX) if", "return asked if"),
+    Mutant(
+        "reads a date without its clock",
+        "retry.py",
+        ".timestamp() * 1000) - wall_ms",
+        ".timestamp() * 1000) - wall_ms + 1000",
+    ),
+    Mutant(
+        "lifts no hold",
+        SUBSCRIPTIONS,
+        "SET hold_until = NULL, ",
+        "SET hold_until = hold_until, ",
+    ),
+    Mutant("reactivates and looks nowhere", SUBSCRIPTIONS, "    lanes.refresh(transaction, [subscription.id])\n", ""),
+    # idempotency
+    Mutant("stores no key", PUBLISHING, "        _INSERT_KEYS.run(transaction, self._keys)\n", ""),
+    Mutant(
+        "answers a key whatever is asked",
+        PUBLISHING,
+        "return Published(events=answer) if fingerprint == _hex(key.fingerprint) else KeyConflict()",
+        "return Published(events=answer)",
+    ),
+    Mutant(
+        "answers an id whatever is asked",
+        PUBLISHING,
+        "if known and known[0] != _hex(event.fingerprint):",
+        "if known and not known[0]:",
+    ),
+    Mutant(
+        "forgets the key within a commit",
+        PUBLISHING,
+        "            self._known.answers[key.key] = (_hex(key.fingerprint), answer)\n",
+        "",
+    ),
+    Mutant(
+        "lets keys live for a moment",
+        PUBLISHING,
+        "expires_at = self._transaction.wall + key.lives_ms",
+        "expires_at = self._transaction.wall + 1",
+    ),
+    Mutant(
+        "takes a stale match of subscriptions",
+        PUBLISHING,
+        "if revisions.get(recipient.company_id) != recipient.company_revision",
+        "if recipient.company_id not in revisions",
+    ),
+    Mutant("forgets no stale match", "publishing.py", "            self._forget(result)\n", ""),
+    Mutant(
+        "creates no revision",
+        SUBSCRIPTIONS,
+        "SET revision = revision + 1 WHERE id = ? RETURNING",
+        "SET revision = revision WHERE id = ? RETURNING",
+    ),
+    # recovery
+    Mutant(
+        "begins and leaves leases to run",
+        "storage/sqlite/engine.py",
+        "            await self._write(upkeep.end_leases)\n",
+        "",
+    ),
+    Mutant(
+        "tries lost attempts again at once", "lifecycle.py", "return Retry(LOSS_WAITS_MS[losses])", "return Retry(0)"
+    ),
+    Mutant(
+        "parks one loss too early",
+        "lifecycle.py",
+        "if losses < len(LOSS_WAITS_MS):",
+        "if losses < len(LOSS_WAITS_MS) - 1:",
+    ),
+    Mutant(
+        "counts no loss",
+        SETTLING,
+        "self._move(fence, verdict, 0, losses + 1,",
+        "self._move(fence, verdict, 0, max(losses, 1),",
+    ),
+    Mutant(
+        "confirms before the commit",
+        COMMITTING,
+        '        self._connection.execute("COMMIT")\n',
+        '        self._connection.execute("ROLLBACK")\n',
+    ),
+    Mutant(
+        "lets a stranger's row fail the group",
+        COMMITTING,
+        "            if len(requests) == 1:\n                return [Broken(error)]",
+        "            return [Broken(error)] * len(requests)",
+    ),
+    # engine
+    Mutant(
+        "drops what was not confirmed",
+        "engine.py",
+        "            self._ended[:0] = ended\n            raise\n        except",
+        "            raise\n        except",
+    ),
+    Mutant(
+        "never hands back what was not sent",
+        "engine.py",
+        "            self._unsent.append(fence_of(delivery))\n            return\n        outcome",
+        "            return\n        outcome",
+    ),
+    Mutant(
+        "counts what has ended as in flight",
+        "engine.py",
+        "            self._in_flight.remove(delivery)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "claims nothing more after a fault", "engine.py", "        else:\n            self._is_behind = False\n", ""
+    ),
+    Mutant(
+        "ends before what is in flight",
+        "engine.py",
+        "return self._is_stopping and not (self._in_flight.total or self._ended or self._unsent or self._unreadable)",
+        "return self._is_stopping",
+    ),
+    Mutant(
+        "keeps an outdated target",
+        "dispatch.py",
+        "            self._forget(subscription_id)\n            self._subs",
+        "            self._subs",
+    ),
+    Mutant(
+        "signs something else",
+        "dispatch.py",
+        "self._signer.hub_signature(body)",
+        "self._signer.hub_signature(delivery.data)",
+    ),
+    # slots and lanes
+    Mutant(
+        "halves no slots", "fairness.py", "for _ in range(min(timeouts, grown.bit_length())):", "for _ in range(0):"
+    ),
+    Mutant(
+        "grows slots that were not taken",
+        "fairness.py",
+        "if in_flight >= slots else min(slots, slots_max)",
+        "if in_flight >= 0 else min(slots, slots_max)",
+    ),
+    Mutant(
+        "grants more than the slots",
+        "fairness.py",
+        "if lane.in_flight + granted.get(lane.subscription_id, 0) < lane.slots and room.take(lane):",
+        "if room.take(lane):",
+    ),
+    Mutant(
+        "knows no host cap",
+        "fairness.py",
+        "if at_host >= flight.host_capacity and of_company_at_host > 0:",
+        "if at_host >= flight.host_capacity * 9 and of_company_at_host > 0:",
+    ),
+    Mutant(
+        "knows no node cap",
+        "fairness.py",
+        "self._total >= (flight.capacity if is_reserve_open else self._busy_max)",
+        "self._total >= flight.capacity * 9",
+    ),
+    Mutant("keeps slots over a lower maxInFlight", SUBSCRIPTIONS, "slots = min(slots, ?4)", "slots = min(slots, 100)"),
+    Mutant(
+        "wakes no lane for a new event",
+        PUBLISHING,
+        "        if self._deliveries:\n",
+        "        if not self._deliveries:\n",
+    ),
+    Mutant(
+        "looks at no lane after a settle",
+        SETTLING,
+        "current, rules)\n        lanes.refresh(transaction, its_lanes)\n",
+        "current, rules)\n",
+    ),
+    # redelivery
+    Mutant("redelivers with the retries used up", "storage/sqlite/replaying.py", "failures = 0, ", ""),
+    Mutant(
+        "redelivers and wakes nobody",
+        "storage/sqlite/replaying.py",
+        "        lanes.wake(transaction, [subscription_id])\n",
+        "",
+    ),
+)
+
+
+class Found(NamedTuple):
+    """What became of one bug."""
+
+    mutant: Mutant
+    seed: int | None
+    violation: str
+
+
+def main(names: list[str]) -> int:
+    chosen = [mutant for mutant in MUTANTS if not names or any(name in mutant.name for name in names)]
+    survivors = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(hunt, chosen):
+            survivors += found.seed is None
+            seed = "SURVIVES" if found.seed is None else f"seed {found.seed}"
+            print(f"{found.mutant.name:<42} {seed:>10}  {found.violation}", flush=True)
+    print(f"\n{len(chosen)} bugs planted, {survivors} survived {SEEDS_MAX:,} schedules")
+    return 1 if survivors else 0
+
+
+def hunt(mutant: Mutant) -> Found:
+    """Plant the bug and play seeds until one of them shows it."""
+    with tempfile.TemporaryDirectory(prefix="hookline-mutant-") as folder:
+        copy = Path(folder) / "hookline"
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        file = copy / mutant.file
+        text = file.read_text("utf-8")
+        if mutant.before not in text:
+            return Found(mutant, None, f"the place is gone from {mutant.file}: plant it anew")
+        file.write_text(text.replace(mutant.before, mutant.after), "utf-8")
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join((folder, str(TESTS))), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "simulation.mutants", "--hunt", str(SEEDS_MAX)]
+        try:
+            run = subprocess.run(
+                command, cwd=TESTS, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Found(mutant, None, f"not found within {SECONDS_MAX} s")
+    seed, _, violation = run.stdout.strip().partition(" ")
+    if seed.isdigit():
+        return Found(mutant, int(seed), violation)
+    return Found(mutant, None, run.stderr.strip().splitlines()[-1] if run.stderr.strip() else "")
+
+
+def _hunt_here(seeds: int) -> None:
+    """Print the first seed that shows a violation, and its first line."""
+    from simulation.play import Stage  # noqa: PLC0415 - the package it imports is the one that was changed
+
+    stage = Stage()
+    for seed in range(seeds):
+        result = stage.play(seed)
+        if result.violation:
+            print(seed, result.violation.splitlines()[0][:110])
+            return
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--hunt"]:
+        _hunt_here(int(sys.argv[2]))
+    else:
+        sys.exit(main(sys.argv[1:]))
