@@ -18,6 +18,8 @@ MEANINGS = {
     Move.CANCEL: "its subscription was deleted, or its data erased",
     Move.EXPIRE: "it was held for longer than events are kept",
     Move.REDELIVER: "somebody asked for it again; a new round of retries",
+    Move.PUT_BACK_SUCCEEDED: "its replay was cancelled before its attempt; it had succeeded",
+    Move.PUT_BACK_DEAD: "its replay was cancelled before its attempt; it was dead",
 }
 
 

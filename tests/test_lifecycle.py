@@ -40,6 +40,8 @@ LEGAL = {
     (SENDING, "cancel", CANCELLED),
     (SUCCEEDED, "redeliver", PENDING),
     (DEAD, "redeliver", PENDING),
+    (PENDING, "put back as succeeded", SUCCEEDED),
+    (PENDING, "put back as dead", DEAD),
 }
 
 

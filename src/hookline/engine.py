@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
-from hookline import lifecycle
+from hookline import lifecycle, replays
 from hookline.clock import Clock
 from hookline.dispatch import Target, Targets, Unserved, fence_of
 from hookline.egress.sender import Call
@@ -40,6 +40,12 @@ BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 UPKEEP_SECONDS: Final = 1.0
 UPKEEP_ROWS_MAX: Final = 500
 """Of one step of upkeep: short enough that no publish waits for it."""
+REPLAY_STEP_SECONDS: Final = 0.02
+"""Between steps of replays that move: at one delivery a step 50 a second and lane, and never more of a database."""
+REPLAY_WAIT_SECONDS: Final = 0.05
+"""Between steps while what they have opened is still being sent."""
+REPLAY_POLL_SECONDS: Final = 1.0
+"""Between looks for a new replay."""
 BACKOFF_SECONDS: Final = 0.2
 """Between turns while the database does not confirm."""
 UNSERVED_SECONDS: Final = 60.0
@@ -109,11 +115,13 @@ class Engine:
         """Deliver until `stop`; cancelling it abandons what is in flight to its leases."""
         async with asyncio.TaskGroup() as tasks:
             upkeep = tasks.create_task(self._keep_up())
+            replaying = tasks.create_task(self._replay())
             while not self._is_done():
                 self._wake.clear()
                 rest_seconds = await self._turn(tasks)
                 await self._rest(rest_seconds)
             upkeep.cancel()
+            replaying.cancel()
 
     def _is_done(self) -> bool:
         return self._is_stopping and not (self._in_flight.total or self._ended or self._unsent or self._unreadable)
@@ -341,6 +349,27 @@ class Engine:
         self._telemetry.backlog(
             await self._storage.backlog(), in_flight=self._in_flight.total, unserved=len(self._unserved)
         )
+
+    # replays
+
+    async def _replay(self) -> None:
+        """Let replays go on: quickly while receivers answer, and hardly at all while none runs."""
+        place = replays.FIRST
+        while not self._is_stopping:
+            pause_seconds = REPLAY_POLL_SECONDS
+            try:
+                step = await self._storage.step_replays(place)
+            except Unavailable as error:
+                log.warning("replays put off: %s", error)
+            except Exception:
+                log.exception("a step of the replays failed; they go on in %g s", REPLAY_POLL_SECONDS)
+            else:
+                place = step.place
+                if step.has_moved:
+                    self.wake()
+                if step.is_running:
+                    pause_seconds = REPLAY_STEP_SECONDS if step.has_moved else REPLAY_WAIT_SECONDS
+            await asyncio.sleep(pause_seconds)
 
 
 class _InFlight:

@@ -37,6 +37,8 @@ class Move(StrEnum):
     CANCEL = "cancel"
     EXPIRE = "expire"
     REDELIVER = "redeliver"
+    PUT_BACK_SUCCEEDED = "put back as succeeded"
+    PUT_BACK_DEAD = "put back as dead"
 
 
 MOVES: Final[dict[tuple[DeliveryState, Move], DeliveryState]] = {
@@ -52,9 +54,13 @@ MOVES: Final[dict[tuple[DeliveryState, Move], DeliveryState]] = {
     (PENDING, Move.EXPIRE): DEAD,
     (SUCCEEDED, Move.REDELIVER): PENDING,
     (DEAD, Move.REDELIVER): PENDING,
+    (PENDING, Move.PUT_BACK_SUCCEEDED): SUCCEEDED,
+    (PENDING, Move.PUT_BACK_DEAD): DEAD,
 }
 
 
+PUT_BACK: Final = {SUCCEEDED: Move.PUT_BACK_SUCCEEDED, DEAD: Move.PUT_BACK_DEAD}
+"""How a delivery that a replay has opened, and nobody claimed, becomes again what it was."""
 REOPENABLE: Final = frozenset(state for state, move in MOVES if move is Move.REDELIVER)
 """States that a redelivery or a replay leads back from."""
 

@@ -273,6 +273,33 @@ class DeliveryState(StrEnum):
     HELD = "held"
 
 
+class ReplayState(StrEnum):
+    """Where a replay is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class Replay(Struct, frozen=True, kw_only=True):
+    """Somebody's wish to have the deliveries of a time again."""
+
+    id: int
+    company_id: int
+    """Whose it is: the built-in company's where it goes over several subscriptions."""
+    subscription_id: int | None
+    state: ReplayState
+    total: int
+    """How many deliveries it came to when it was asked for."""
+    done: int
+    """How many of them have had their first attempt."""
+    from_at: int
+    to_at: int
+    status: DeliveryState | None
+    type_names: tuple[str, ...] | None
+    created_at: int
+
+
 class ErrorClass(StrEnum):
     """Why an attempt failed, in the words of the delivery log."""
 

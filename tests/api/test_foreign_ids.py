@@ -12,7 +12,7 @@ from hookline.api.app import ROUTES, Route
 from hookline.model import Role
 
 URL = "https://api.example.com/hooks"
-UNKNOWN = {"id": 1_999_999_999, "deliveryId": 4_999_999_999_999, "eventId": "evt_unknown"}
+UNKNOWN = {"id": 1_999_999_999, "deliveryId": 4_999_999_999_999, "eventId": "evt_unknown", "replay": 4_999_999_999_998}
 MEMBERS_ROUTES = [route for route in ROUTES if route.roles and Role.MEMBER in route.roles]
 WITH_IDS = [route for route in MEMBERS_ROUTES if any(f"{{{name}}}" in route.path for name in UNKNOWN)]
 
@@ -24,9 +24,10 @@ class Owned:
     subscription: int
     delivery: int
     event: str
+    replay: int
 
     def ids(self) -> dict[str, object]:
-        return {"id": self.subscription, "deliveryId": self.delivery, "eventId": self.event}
+        return {"id": self.subscription, "deliveryId": self.delivery, "eventId": self.event, "replay": self.replay}
 
 
 def _owned(server: Server, company: int) -> Owned:
@@ -34,7 +35,9 @@ def _owned(server: Server, company: int) -> Owned:
     body = {"eventType": "note.created", "companyIds": [company], "data": {"a": 1}}
     event = server.call("POST", "/v1/events", body).json["id"]
     delivery = server.call("GET", f"/v1/events/{event}").json["deliveries"][0]["id"]
-    return Owned(subscription, delivery, event)
+    time = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    replay = server.call("POST", f"/v1/webhooks/{subscription}/replay", time).json["id"]
+    return Owned(subscription, delivery, event, replay)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,8 @@ def both(own: Owned, foreign: Owned) -> tuple[Owned, Owned]:
 
 def _filled(route: Route, ids: dict[str, object]) -> str:
     path = route.path
+    if path.startswith("/v1/replays/"):
+        ids = {"id": ids["replay"]}
     for name, value in ids.items():
         path = path.replace(f"{{{name}}}", str(value))
     return path

@@ -25,6 +25,8 @@ LOOKS = {
     "subscriptions._BY_ID": "an id alone does not tell its bucket; a read",
     "subscriptions._OWNER": "an id alone does not tell its bucket; a read",
     "subscriptions._EXISTS": "whether an id is given anywhere; a read",
+    "replaying._READ": "an id alone does not tell its bucket; a read",
+    "replaying._SUBSCRIPTIONS": "whose a replay over all is; a read",
     "upkeep._BACKLOG": "a count over all nodes, in no transaction that writes",
     "log._EVENT": "a beginning, to which `_Conditions` adds the bucket first",
     "log._PAGE": "a frame, likewise",

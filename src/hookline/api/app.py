@@ -26,6 +26,7 @@ from hookline.api import (
     me,
     openapi,
     problem,
+    replays,
     tokens,
     webhooks,
 )
@@ -105,6 +106,10 @@ ROUTES: Final = (
     Route("GET", "/v1/webhooks/{id}/deliveries", deliveries.list_attempts, READERS),
     Route("GET", "/v1/webhooks/{id}/deliveries/{deliveryId}", deliveries.show, READERS),
     Route("POST", "/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver", deliveries.redeliver, WRITERS),
+    Route("POST", "/v1/webhooks/{id}/replay", replays.create, WRITERS),
+    Route("POST", "/v1/replays", replays.create_over_all, OPERATOR),
+    Route("GET", "/v1/replays/{id}", replays.show, READERS),
+    Route("DELETE", "/v1/replays/{id}", replays.cancel, WRITERS),
     Route("GET", "/v1/event-types", event_types.list_all, READERS),
     Route("GET", "/v1/event-types/{name}", event_types.show, READERS),
     Route("PUT", "/v1/event-types/{name}", event_types.put, OPERATOR),

@@ -501,6 +501,40 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (COMPANY,),
         problems=(409,),
     ),
+    ("POST", "/v1/webhooks/{id}/replay"): Operation(
+        "replay",
+        "Send the deliveries of a time again, and with no status also what the subscription missed",
+        Answer(202, "It is counted and on disk, and runs at a fifth of the subscription's slots.", ref("Replay")),
+        WRITERS,
+        "replays",
+        (COMPANY,),
+        body="NewReplay",
+        problems=(409,),
+    ),
+    ("POST", "/v1/replays"): Operation(
+        "replayAll",
+        "Send the deliveries of a time again to all subscriptions, after an outage of our own",
+        Answer(202, "It is counted and on disk.", ref("Replay")),
+        OPERATOR,
+        "replays",
+        body="NewWholeReplay",
+    ),
+    ("GET", "/v1/replays/{id}"): Operation(
+        "showReplay",
+        "Show how far a replay has come",
+        Answer(200, "The replay.", ref("Replay")),
+        READERS,
+        "replays",
+        (COMPANY,),
+    ),
+    ("DELETE", "/v1/replays/{id}"): Operation(
+        "cancelReplay",
+        "Cancel a replay; what has not started is as it was before",
+        NO_CONTENT,
+        WRITERS,
+        "replays",
+        (COMPANY,),
+    ),
 }
 
 # --- the document ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ so. Answers may carry more members than listed here, never fewer.
 
 from typing import Any, Final
 
-from hookline.model import Action, AuthType, DeliveryState, ErrorClass, Role, TypeKind
+from hookline.model import Action, AuthType, DeliveryState, ErrorClass, ReplayState, Role, TypeKind
 
 Schema = dict[str, Any]
 
@@ -165,6 +165,12 @@ COUNTS: Final[Schema] = {
     "description": "Deliveries by state.",
 }
 
+REPLAYED_STATUS: Final[Schema] = one_of("succeeded", "failed")
+REPLAYED_TIME: Final[dict[str, Schema]] = {
+    "from": _described(INSTANT, "Events accepted not before."),
+    "to": _described(INSTANT, "Events accepted before; what is accepted after the replay was asked for is not in it."),
+}
+
 SCHEMAS: Final[dict[str, Schema]] = {
     "Problem": answer(
         type=_described(TEXT, "A reference that names the sort of refusal."),
@@ -281,6 +287,34 @@ SCHEMAS: Final[dict[str, Schema]] = {
         ),
     ),
     "Reopened": answer(deliveryId=ID, eventId=EVENT_ID),
+    "Replay": answer(
+        id=ID,
+        subscriptionId=_described(nullable(ID), "Null: it goes over several."),
+        state=one_of(*ReplayState),
+        total=_described(COUNT, "Deliveries it came to when it was asked for."),
+        done=_described(COUNT, "Of these, deliveries that have had their first attempt."),
+        createdAt=INSTANT,
+        **{"from": INSTANT},
+        to=INSTANT,
+        status=nullable(REPLAYED_STATUS),
+        eventTypes=nullable(array(TEXT)),
+    ),
+    "NewReplay": request(
+        ("from", "to"),
+        **REPLAYED_TIME,
+        status=_described(
+            nullable(REPLAYED_STATUS), "`failed`: dead deliveries alone. Absent: all, and missing ones are made."
+        ),
+        eventTypes=_described(
+            nullable(array(TEXT, maxItems=1000)), "Names as this subscription sees them; absent, null and []: all."
+        ),
+    ),
+    "NewWholeReplay": request(
+        ("from", "to", "status"),
+        **REPLAYED_TIME,
+        status=REPLAYED_STATUS,
+        companyId=_described(nullable(ID), "Absent: of all companies."),
+    ),
     "Attempt": answer(
         id=ID,
         deliveryId=ID,

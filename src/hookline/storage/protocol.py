@@ -27,6 +27,7 @@ from hookline.model import (
     EventType,
     PayloadVersion,
     Recipient,
+    Replay,
     Route,
     Subscription,
     Timings,
@@ -246,6 +247,33 @@ class Notice(Struct, frozen=True, kw_only=True):
     reason: str
     since: int
     created_at: int
+
+
+class NewReplay(Struct, frozen=True, kw_only=True):
+    """What is to be sent again: of events with `from_at` <= accepted_at < `to_at`, and no later than now."""
+
+    subscription_id: int | None
+    """None: of every subscription of `company_id`, and with that None too, of every one there is."""
+    company_id: int | None
+    from_at: int
+    to_at: int
+    status: DeliveryState | None
+    """Succeeded or dead; None: both, and what the subscription would get now and has no delivery of."""
+    type_names: tuple[str, ...] | None = None
+    """By the names that the subscription sees; None: all."""
+    source: str | None = None
+    """CloudEvents `source` of deliveries that are made."""
+
+
+class ReplayStep(Struct, frozen=True, kw_only=True):
+    """What one step of the replays came to."""
+
+    place: tuple[int, int]
+    """Where the next step goes on: replays are served in turn."""
+    has_moved: bool
+    """Whether anything was opened, ended or looked at; where nothing was, the receivers have the word."""
+    is_running: bool
+    """Whether any replay runs."""
 
 
 class Backlog(Struct, frozen=True, kw_only=True):
@@ -558,6 +586,31 @@ class Storage(Protocol):
 
     async def backlog(self) -> Backlog:
         """Measure what waits."""
+        ...
+
+    # replays
+
+    async def create_replay(self, replay: NewReplay) -> Replay | None:
+        """Count what a replay comes to, and store it as running, or as done where that is nothing.
+
+        None: the subscription has `replays.RUNNING_MAX` of them running already.
+        """
+        ...
+
+    async def replay(self, replay_id: int) -> Replay | None:
+        """Read one, of whatever company."""
+        ...
+
+    async def cancel_replay(self, replay_id: int) -> None:
+        """End a running replay: what it has opened and nobody claimed yet is as before. Repeating it does nothing."""
+        ...
+
+    async def step_replays(self, place: tuple[int, int]) -> ReplayStep:
+        """Let running replays go on, in turn and within bounds: open what their lanes have room for.
+
+        Skips what is open, and what has ended since the replay was asked for. On every node at any time: a step goes
+        by what is stored, and two never open the same delivery.
+        """
         ...
 
     # subscriptions

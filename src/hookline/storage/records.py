@@ -55,12 +55,17 @@ def entries(recipient: Recipient) -> str | None:
     return encode(recipient.entries) if recipient.entries else None
 
 
+def entries_of(text: str | None) -> tuple[Entry, ...]:
+    """Read what a recipient's entries say."""
+    return () if text is None else _ENTRIES.decode(text)
+
+
 def recipient(company_id: int, company_revision: int, text: str | None) -> Recipient:
     """Read a recipient."""
     return Recipient(
         company_id=company_id,
         company_revision=company_revision,
-        entries=() if text is None else _ENTRIES.decode(text),
+        entries=entries_of(text),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from hookline import circuit
 from hookline.clock import Clock, SystemClock
 from hookline.fairness import Flight
-from hookline.model import Account, Change, Company, EventType, Subscription, Token
+from hookline.model import Account, Change, Company, EventType, Replay, Subscription, Token
 from hookline.storage.postgres import (
     accounts,
     audit,
@@ -21,6 +21,7 @@ from hookline.storage.postgres import (
     log,
     notices,
     publishing,
+    redelivering,
     replaying,
     schema,
     settling,
@@ -50,11 +51,13 @@ from hookline.storage.protocol import (
     EventQuery,
     EventView,
     Fence,
+    NewReplay,
     Notice,
     Page,
     Publication,
     PublishResult,
     Redelivery,
+    ReplayStep,
     Routes,
     Settlement,
     SubscriptionQuery,
@@ -170,7 +173,7 @@ class PostgresStorage:
         self, subscription_id: int, delivery_id: int, *, change: Change | None = None
     ) -> Redelivery | None:
         return await self._change(
-            lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id), change
+            lambda transaction: redelivering.redeliver(transaction, subscription_id, delivery_id), change
         )
 
     async def park(self, fences: Sequence[Fence]) -> None:
@@ -202,6 +205,24 @@ class PostgresStorage:
     async def backlog(self) -> Backlog:
         now = (await self._database.moment()).now
         return await self._database.read_as(None, lambda connection: upkeep.backlog(connection, now))
+
+    # replays
+
+    async def create_replay(self, replay: NewReplay) -> Replay | None:
+        wall = (await self._database.moment()).wall
+        counted = await self._database.read_as(None, lambda connection: replaying.count(connection, replay, wall))
+        return await self._database.write(
+            lambda transaction: replaying.create(transaction, replay, counted, wall), ids=1
+        )
+
+    async def replay(self, replay_id: int) -> Replay | None:
+        return await self._database.read_as(None, lambda connection: replaying.read(connection, replay_id))
+
+    async def cancel_replay(self, replay_id: int) -> None:
+        await self._database.write(lambda transaction: replaying.cancel(transaction, replay_id))
+
+    async def step_replays(self, place: tuple[int, int]) -> ReplayStep:
+        return await self._database.write(lambda transaction: replaying.step(transaction, place))
 
     # subscriptions
 

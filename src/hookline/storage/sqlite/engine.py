@@ -17,7 +17,7 @@ from hookline import circuit
 from hookline.clock import Clock
 from hookline.errors import StartRefused, Unavailable
 from hookline.fairness import Flight
-from hookline.model import Account, Change, Company, EventType, Subscription, Token
+from hookline.model import Account, Change, Company, EventType, Replay, Subscription, Token
 from hookline.storage.migrate import migrations, refuse_outdated, still_needed
 from hookline.storage.protocol import (
     AccountCreation,
@@ -34,11 +34,13 @@ from hookline.storage.protocol import (
     EventQuery,
     EventView,
     Fence,
+    NewReplay,
     Notice,
     Page,
     Publication,
     PublishResult,
     Redelivery,
+    ReplayStep,
     Routes,
     Settlement,
     SubscriptionQuery,
@@ -50,6 +52,7 @@ from hookline.storage.sqlite import (
     lanes,
     log,
     notices,
+    redelivering,
     replaying,
     schema,
     subscriptions,
@@ -184,7 +187,7 @@ class SqliteStorage:
         self, subscription_id: int, delivery_id: int, *, change: Change | None = None
     ) -> Redelivery | None:
         return await self._change(
-            lambda transaction: replaying.redeliver(transaction, subscription_id, delivery_id), change
+            lambda transaction: redelivering.redeliver(transaction, subscription_id, delivery_id), change
         )
 
     async def park(self, fences: Sequence[Fence]) -> None:
@@ -209,6 +212,22 @@ class SqliteStorage:
     async def backlog(self) -> Backlog:
         now = self._clock.schedule_ms()
         return await self._look_up(lambda connection: upkeep.backlog(connection, now))
+
+    # replays
+
+    async def create_replay(self, replay: NewReplay) -> Replay | None:
+        wall = self._clock.wall_ms()
+        counted = await self._read(lambda connection: replaying.count(connection, replay, wall))
+        return await self._write(lambda transaction: replaying.create(transaction, replay, counted, wall))
+
+    async def replay(self, replay_id: int) -> Replay | None:
+        return await self._look_up(lambda connection: replaying.read(connection, replay_id))
+
+    async def cancel_replay(self, replay_id: int) -> None:
+        await self._write(lambda transaction: replaying.cancel(transaction, replay_id))
+
+    async def step_replays(self, place: tuple[int, int]) -> ReplayStep:
+        return await self._write(lambda transaction: replaying.step(transaction, place))
 
     # subscriptions
 

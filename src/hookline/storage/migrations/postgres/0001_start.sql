@@ -303,6 +303,7 @@ CREATE TABLE ended_deliveries_rest PARTITION OF ended_deliveries DEFAULT;
 ALTER TABLE ended_deliveries ADD CONSTRAINT ended_deliveries_pkey PRIMARY KEY (id, bucket);
 ALTER TABLE ended_deliveries ADD CONSTRAINT ended_deliveries_state CHECK (state IN ('succeeded', 'dead', 'cancelled'));
 CREATE INDEX ended_deliveries_of_event ON ended_deliveries (event_key, subscription_id);
+CREATE INDEX ended_deliveries_dead ON ended_deliveries (subscription_id, event_key) WHERE state = 'dead';
 -- Rows lie as they ended: this finds the few that ended late without a look at each.
 CREATE INDEX ended_deliveries_settled ON ended_deliveries USING brin (settled_at) WITH (autosummarize = on);
 
@@ -367,6 +368,50 @@ CREATE TABLE audit (
 );
 -- distribute: bucket
 ALTER TABLE audit ADD CONSTRAINT audit_pkey PRIMARY KEY (id, bucket);
+
+-- --- replays ---------------------------------------------------------------------------------------------------------
+
+-- One subscription's part of a replay. Of one over several subscriptions a row more stands for the whole: of the built-in
+-- company and subscription 0, with nothing to do.
+CREATE TABLE replays (
+  id bigint NOT NULL,
+  from_at bigint NOT NULL,
+  to_at bigint NOT NULL,
+  cursor bigint NOT NULL,               -- key of the last event looked at
+  last_key bigint NOT NULL,             -- of the last event that counts
+  total bigint NOT NULL,
+  done bigint NOT NULL DEFAULT 0,
+  created_at bigint NOT NULL,
+  subscription_id integer NOT NULL,
+  company_id integer NOT NULL,
+  state text NOT NULL,
+  status text,                          -- null: both, and missing ones
+  type_names text,                      -- JSON array of names as the subscription sees them; null: all
+  source text,                          -- of deliveries that are made
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE replays ADD CONSTRAINT replays_pkey PRIMARY KEY (id, subscription_id, bucket);
+ALTER TABLE replays ADD CONSTRAINT replays_state CHECK (state IN ('running', 'done', 'cancelled'));
+ALTER TABLE replays ADD CONSTRAINT replays_status CHECK (status IN ('succeeded', 'dead'));
+CREATE INDEX replays_running ON replays (id, subscription_id) WHERE state = 'running';
+CREATE INDEX replays_of_subscription ON replays (subscription_id) WHERE state = 'running';
+
+-- What replays have opened and was not attempted yet, with what it was before.
+CREATE TABLE replayed (
+  delivery_id bigint NOT NULL,
+  replay_id bigint NOT NULL,
+  settled_at bigint,
+  subscription_id integer NOT NULL,
+  failures integer NOT NULL,
+  losses integer NOT NULL,
+  state text,                           -- null: made by the replay
+  reason text,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE replayed ADD CONSTRAINT replayed_pkey PRIMARY KEY (subscription_id, delivery_id, bucket);
+ALTER TABLE replayed ADD CONSTRAINT replayed_state CHECK (state IN ('succeeded', 'dead'));
 
 -- --- what every installation begins with -----------------------------------------------------------------------------
 
@@ -470,6 +515,17 @@ ALTER TABLE attempts FORCE ROW LEVEL SECURITY;
 CREATE POLICY attempts_of_reader ON attempts USING (
   (SELECT current_setting('hookline.all', true)) = 'on'
   OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE replays ENABLE ROW LEVEL SECURITY;
+ALTER TABLE replays FORCE ROW LEVEL SECURITY;
+CREATE POLICY replays_of_reader ON replays USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+-- Of no reader: nobody but steps of replays asks for it.
+ALTER TABLE replayed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE replayed FORCE ROW LEVEL SECURITY;
+CREATE POLICY replayed_of_nobody ON replayed USING ((SELECT current_setting('hookline.all', true)) = 'on');
 
 ALTER TABLE events_rest ENABLE ROW LEVEL SECURITY;
 ALTER TABLE events_rest FORCE ROW LEVEL SECURITY;

@@ -163,6 +163,7 @@ CREATE INDEX deliveries_due ON deliveries (subscription_id, due_at) WHERE state 
 CREATE INDEX deliveries_leased ON deliveries (due_at) WHERE state = 'sending';
 CREATE INDEX deliveries_in_flight ON deliveries (subscription_id) WHERE state = 'sending';
 CREATE INDEX deliveries_open ON deliveries (subscription_id) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_dead ON deliveries (subscription_id, event_key) WHERE state = 'dead';
 
 CREATE TABLE attempts (
   id INTEGER PRIMARY KEY,
@@ -209,6 +210,41 @@ CREATE TABLE audit (
   target TEXT NOT NULL,                 -- the id of what was changed
   company_id INTEGER                    -- whose that is; null: the installation's
 ) STRICT;
+
+-- One subscription's part of a replay. Of one over several subscriptions a row more stands for the whole: of the built-in
+-- company and subscription 0, with nothing to do.
+CREATE TABLE replays (
+  id INTEGER NOT NULL,
+  subscription_id INTEGER NOT NULL,
+  company_id INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('running', 'done', 'cancelled')),
+  status TEXT CHECK (status IN ('succeeded', 'dead')),   -- null: both, and missing ones
+  type_names TEXT,                      -- JSON array of names as the subscription sees them; null: all
+  source TEXT,                          -- of deliveries that are made
+  from_at INTEGER NOT NULL,
+  to_at INTEGER NOT NULL,
+  cursor INTEGER NOT NULL,              -- key of the last event looked at
+  last_key INTEGER NOT NULL,            -- of the last event that counts
+  total INTEGER NOT NULL,
+  done INTEGER NOT NULL DEFAULT 0,
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (id, subscription_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX replays_running ON replays (id, subscription_id) WHERE state = 'running';
+CREATE INDEX replays_of_subscription ON replays (subscription_id) WHERE state = 'running';
+
+-- What replays have opened and was not attempted yet, with what it was before.
+CREATE TABLE replayed (
+  subscription_id INTEGER NOT NULL,
+  delivery_id INTEGER NOT NULL,
+  replay_id INTEGER NOT NULL,
+  state TEXT CHECK (state IN ('succeeded', 'dead')),     -- null: made by the replay
+  failures INTEGER NOT NULL,
+  losses INTEGER NOT NULL,
+  reason TEXT,
+  settled_at INTEGER,
+  PRIMARY KEY (subscription_id, delivery_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE idempotency_keys (
   key TEXT PRIMARY KEY,
