@@ -70,6 +70,16 @@ def basic(**members: Any) -> dict[str, Any]:
     return {"callbackAuth": {"type": "BASIC", "username": "ann", "password": "pw", **members}}
 
 
+def oauth(**members: Any) -> dict[str, Any]:
+    return {
+        "type": "OAUTH2_CLIENT_CREDENTIALS",
+        "oauth2TokenUrl": "https://idp.example.com/token",
+        "oauth2ClientId": "us",
+        "oauth2ClientSecret": "s3cret",
+        **members,
+    }
+
+
 # --- creation --------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +289,30 @@ def test_a_credential_is_sealed_and_reads_as_its_header(
     assert credentials.open_auth(subscription, KEYRING) == header
 
 
+@pytest.mark.parametrize(
+    ("members", "method", "scope"),
+    [
+        ({}, "CLIENT_SECRET_BASIC", None),
+        ({"oauth2ClientAuthenticationMethod": None}, "CLIENT_SECRET_BASIC", None),
+        ({"oauth2ClientAuthenticationMethod": "CLIENT_SECRET_POST", "oauth2Scope": "a b"}, "CLIENT_SECRET_POST", "a b"),
+    ],
+)
+def test_a_token_request_is_sealed_and_opens_as_it_was_given(
+    members: dict[str, Any], method: str, scope: str | None
+) -> None:
+    subscription = create({"callbackAuth": oauth(**members)})
+    assert subscription.auth_sealed is not None
+    assert b"s3cret" not in subscription.auth_sealed
+    request = credentials.open_auth(subscription, KEYRING)
+    assert isinstance(request, credentials.TokenRequest)
+    assert (request.url, request.client_id, request.client_secret) == ("https://idp.example.com/token", "us", "s3cret")
+    assert (request.authentication, request.scope) == (method, scope)
+
+
+def test_a_token_over_plain_http_is_for_development() -> None:
+    assert create({"callbackAuth": oauth(oauth2TokenUrl="http://localhost:8/t")}, DEVELOPMENT).auth_sealed
+
+
 def test_null_takes_the_credential_away() -> None:
     changed = change(create(basic()), {"callbackAuth": None})
     assert (changed.auth_type, changed.auth_sealed) == (AuthType.NONE, None)
@@ -303,7 +337,20 @@ def test_null_takes_the_credential_away() -> None:
         ({"type": "HEADER", "headerName": "X-A"}, "headerValue"),
         ({"type": "BEARER", "token": "a", "oauth2Scope": ""}, "oauth2Scope"),
         ({"type": "BEARER", "token": "a", "oauth2Scope": None}, "oauth2Scope"),
-        ({"type": "OAUTH2_CLIENT_CREDENTIALS"}, "type"),
+        ({"type": "OAUTH2_CLIENT_CREDENTIALS"}, "oauth2TokenUrl"),
+        (oauth(oauth2TokenUrl="https://10.0.0.1/token"), "oauth2TokenUrl"),
+        (oauth(oauth2TokenUrl="http://idp.example.com/token"), "oauth2TokenUrl"),
+        (oauth(oauth2TokenUrl="https://idp/token"), "oauth2TokenUrl"),
+        (oauth(oauth2TokenUrl=7), "oauth2TokenUrl"),
+        (oauth(oauth2ClientId=""), "oauth2ClientId"),
+        (oauth(oauth2ClientSecret=None), "oauth2ClientSecret"),
+        (oauth(oauth2ClientAuthenticationMethod="private_key_jwt"), "oauth2ClientAuthenticationMethod"),
+        (oauth(oauth2ClientAuthenticationMethod=[]), "oauth2ClientAuthenticationMethod"),
+        (oauth(oauth2Scope=""), "oauth2Scope"),
+        (oauth(oauth2Scope=None), "oauth2Scope"),
+        (oauth(oauth2Scope=[]), "oauth2Scope"),
+        (oauth(oauth2Scope="a  b"), "oauth2Scope"),
+        (oauth(oauth2Scope='a"'), "oauth2Scope"),
     ],
 )
 def test_a_credential_that_is_none_names_its_member(auth: dict[str, Any], field: str) -> None:

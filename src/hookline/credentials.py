@@ -9,12 +9,24 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
-from hookline.model import AuthType, Subscription
+from hookline.model import AuthType, ClientAuthentication, Subscription
 from hookline.sealing import Keyring, Unsealable
 
 Header = tuple[str, str]
 """Name and value."""
+
+
+class TokenRequest(Struct, frozen=True, kw_only=True):
+    """Where an access token comes from, and what for (RFC 6749, 4.4)."""
+
+    url: str
+    client_id: str
+    client_secret: str
+    authentication: ClientAuthentication
+    scope: str | None
+
 
 _HEADERS: Final = msgspec.json.Decoder(dict[str, str])
 _CREDENTIAL: Final = msgspec.json.Decoder(dict[str, str])
@@ -53,8 +65,8 @@ def seal_auth(subscription_id: int, credential: Mapping[str, str], keyring: Keyr
     return keyring.seal(msgspec.json.encode(credential), _context(subscription_id, "auth"))
 
 
-def open_auth(subscription: Subscription, keyring: Keyring) -> Header | None:
-    """Return the header that proves us to the receiver, None for `NONE`; raise `Unsealable`."""
+def open_auth(subscription: Subscription, keyring: Keyring) -> Header | TokenRequest | None:
+    """Return the header that proves us to the receiver, or what gets it; None for `NONE`. Raise `Unsealable`."""
     if subscription.auth_type is AuthType.NONE:
         return None
     if subscription.auth_sealed is None:
@@ -69,7 +81,13 @@ def open_auth(subscription: Subscription, keyring: Keyring) -> Header | None:
         case AuthType.HEADER:
             return credential["headerName"], credential["headerValue"]
         case AuthType.OAUTH2_CLIENT_CREDENTIALS:
-            raise Unsealable(f"subscription {subscription.id}: OAuth2 is not supported by this version")
+            return TokenRequest(
+                url=credential["oauth2TokenUrl"],
+                client_id=credential["oauth2ClientId"],
+                client_secret=credential["oauth2ClientSecret"],
+                authentication=ClientAuthentication(credential["oauth2ClientAuthenticationMethod"]),
+                scope=credential.get("oauth2Scope"),
+            )
 
 
 def _context(subscription_id: int, kind: str) -> str:

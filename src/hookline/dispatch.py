@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hookline import __version__, credentials, lifecycle, rendering, retry, signing
-from hookline.egress.sender import Call, request_head
+from hookline.credentials import TokenRequest
+from hookline.egress.sender import Call, Grant, request_head
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.model import Answered, ErrorClass, Failed, Outcome, Subscription, Timings
 from hookline.sealing import Keyring
@@ -21,6 +22,7 @@ TARGETS_MAX: Final = 10_000
 
 USER_AGENT: Final = f"Hookline/{__version__}"
 BLOCKED: Final = "This name leads to an address that Hookline never calls."
+OAUTH_BLOCKED: Final = "The token URL leads to an address that Hookline never calls."
 
 
 class Target:
@@ -46,7 +48,14 @@ class Target:
         """When other secrets sign than those of the signer at hand."""
         extra = credentials.open_headers(subscription, keyring)
         credential = credentials.open_auth(subscription, keyring)
-        self._extra = (*extra, credential) if credential else tuple(extra)
+        self._grant: Grant | None = None
+        self._is_token_url_refused = False
+        if isinstance(credential, TokenRequest):
+            self._grant = _grant(subscription, credential, rules)
+            self._is_token_url_refused = self._grant is None
+        elif credential:
+            extra.append(credential)
+        self._extra = tuple(extra)
         self.hidden_names: Final = frozenset(name.lower() for name, _ in self._extra)
         self._media_type = rendering.media_type(subscription.payload_version, policies.content_type)
 
@@ -56,7 +65,9 @@ class Target:
         Raises `rendering.NotJson` where the event's data is damaged.
         """
         if self._url is None:
-            return Failed(error=ErrorClass.BLOCKED, detail=BLOCKED, duration_ms=0, timings=Timings())
+            return _refused(ErrorClass.BLOCKED, BLOCKED)
+        if self._is_token_url_refused:
+            return _refused(ErrorClass.OAUTH, OAUTH_BLOCKED)
         body = rendering.body(
             delivery.payload_version,
             type_name=delivery.type_name,
@@ -83,6 +94,7 @@ class Target:
             ),
             body=body,
             timeout_seconds=self._timeout_seconds,
+            grant=self._grant,
         )
 
     def settlement(
@@ -96,9 +108,14 @@ class Target:
             verdict=lifecycle.verdict(outcome, next_wait_ms),
             record=self._record(call, outcome),
             answered=isinstance(outcome, Answered),
-            timed_out=isinstance(outcome, Failed) and outcome.error is ErrorClass.TIMEOUT,
+            timed_out=isinstance(outcome, Failed) and self._timed_out(outcome),
             hold_ms=_hold_ms(outcome, wall_ms),
         )
+
+    def _timed_out(self, failed: Failed) -> bool:
+        """Tell whether the attempt used up its time, be it for a token."""
+        is_slow = failed.duration_ms >= self._timeout_seconds * 1000
+        return failed.error is ErrorClass.TIMEOUT or (failed.error is ErrorClass.OAUTH and is_slow)
 
     def _renew_signer(self, now: int) -> None:
         live = [(secret, shown) for secret, shown in self._secrets if signing.is_live(secret, now)]
@@ -208,6 +225,26 @@ class Targets:
         self._subscriptions.pop(subscription_id, None)
         self._known.pop(subscription_id, None)
         self._targets.pop(subscription_id, None)
+
+
+def _refused(error: ErrorClass, detail: str) -> Failed:
+    return Failed(error=error, detail=detail, duration_ms=0, timings=Timings())
+
+
+def _grant(subscription: Subscription, request: TokenRequest, rules: UrlRules) -> Grant | None:
+    """Return what a token is asked for with; None where its URL may not be called under today's rules."""
+    url = _parsed(request.url, rules)
+    if url is None:
+        return None
+    return Grant(
+        subscription_id=subscription.id,
+        revision=subscription.revision,
+        token_url=url,
+        client_id=request.client_id,
+        client_secret=request.client_secret,
+        authentication=request.authentication,
+        scope=request.scope,
+    )
 
 
 def _parsed(url: str, rules: UrlRules) -> CallbackUrl | None:

@@ -182,6 +182,13 @@ class AuthType(StrEnum):
     OAUTH2_CLIENT_CREDENTIALS = "OAUTH2_CLIENT_CREDENTIALS"
 
 
+class ClientAuthentication(StrEnum):
+    """How a token request shows the client secret: RFC 6749, 2.3.1."""
+
+    CLIENT_SECRET_BASIC = "CLIENT_SECRET_BASIC"  # noqa: S105 - the name of a method
+    CLIENT_SECRET_POST = "CLIENT_SECRET_POST"  # noqa: S105
+
+
 class Policies(Struct, frozen=True, kw_only=True):
     """How a subscription wants to be delivered to (contract, section 4), without anything secret."""
 

@@ -15,7 +15,15 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 from hookline import credentials, filtering, matching, rate, retry, signing
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.errors import FieldError, Invalid
-from hookline.model import AuthType, InactiveReason, PayloadVersion, Policies, Secret, Subscription
+from hookline.model import (
+    AuthType,
+    ClientAuthentication,
+    InactiveReason,
+    PayloadVersion,
+    Policies,
+    Secret,
+    Subscription,
+)
 from hookline.publishing import DIRECTIONS, ERRORS_MAX, Int, unknown_type
 from hookline.rendering import CLOUDEVENTS, JSON
 from hookline.sealing import Keyring
@@ -31,6 +39,7 @@ MAX_IN_FLIGHT_MAX: Final = 100
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 """A field name: RFC 9110, 5.6.2."""
 _VALUE: Final = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
+_SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
 _RESERVED_NAMES: Final = frozenset(
     {
         *("host", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"),
@@ -123,7 +132,7 @@ def changed(
         policies=_policies(subscription, request, rules),
     )
     if request.callback_url is not UNSET:
-        changed = structs.replace(changed, callback_url=_callback_url(request.callback_url, rules).text)
+        changed = structs.replace(changed, callback_url=_url("callbackUrl", request.callback_url, rules).text)
     if request.event_types is not UNSET:
         event_types = _event_types(request.event_types, subscription.payload_version, catalogue)
         changed = structs.replace(changed, event_types=event_types)
@@ -132,7 +141,7 @@ def changed(
         changed = structs.replace(changed, headers_sealed=sealed)
     if request.callback_auth is not UNSET:
         auth_type, credential = _auth(
-            {"type": AuthType.NONE} if request.callback_auth is None else request.callback_auth
+            {"type": AuthType.NONE} if request.callback_auth is None else request.callback_auth, rules
         )
         sealed = credentials.seal_auth(subscription.id, credential, rules.keyring)
         changed = structs.replace(changed, auth_type=auth_type, auth_sealed=sealed)
@@ -157,7 +166,7 @@ def _check_together(subscription: Subscription, rules: Rules) -> None:
     if not subscription.callback_url.lower().startswith("https:") and not rules.url_rules.allow_loopback:
         raise Invalid.field("callbackAuth", "a credential is sent over https only: give an https callbackUrl.")
     header = credentials.open_auth(subscription, rules.keyring)
-    if header and header[0].lower() in {name.lower() for name in subscription.policies.header_names}:
+    if isinstance(header, tuple) and header[0].lower() in {name.lower() for name in subscription.policies.header_names}:
         raise Invalid.field("headers", f"{header[0]} is what callbackAuth sends; it cannot have two values.")
 
 
@@ -172,12 +181,12 @@ def _shape(name: str | Given, shapes: tuple[PayloadVersion, ...]) -> PayloadVers
     return PayloadVersion(name)
 
 
-def _callback_url(text: str, rules: Rules) -> CallbackUrl:
+def _url(field: str, text: str, rules: Rules) -> CallbackUrl:
     try:
         return parse(text, rules.url_rules)
     except UrlRefused as error:
         remedy = f" {error.setting} would allow it." if error.setting and rules.shows_settings else ""
-        raise Invalid.field("callbackUrl", f"{error.message}{remedy}") from error
+        raise Invalid.field(field, f"{error.message}{remedy}") from error
 
 
 def _event_types(names: list[str] | None, shape: PayloadVersion, catalogue: Catalogue) -> tuple[str, ...] | None:
@@ -311,7 +320,7 @@ def _check_header_value(field: str, value: str) -> None:
 # --- callbackAuth ----------------------------------------------------------------------------------------------------
 
 
-def _auth(said: Mapping[str, Any]) -> tuple[AuthType, Mapping[str, str]]:
+def _auth(said: Mapping[str, Any], rules: Rules) -> tuple[AuthType, Mapping[str, str]]:
     """Return the type and the members that belong to it. With `NONE` all others may be anything."""
     name = said.get("type")
     if not isinstance(name, str) or name not in list(AuthType):
@@ -322,7 +331,7 @@ def _auth(said: Mapping[str, Any]) -> tuple[AuthType, Mapping[str, str]]:
         case AuthType.NONE:
             return auth_type, {}
         case AuthType.OAUTH2_CLIENT_CREDENTIALS:
-            raise _unsupported("callbackAuth.type")
+            credential = _token_request(said, rules)
         case AuthType.BASIC:
             credential = {"username": _credential(said, "username"), "password": _credential(said, "password")}
             if ":" in credential["username"]:
@@ -340,6 +349,32 @@ def _auth(said: Mapping[str, Any]) -> tuple[AuthType, Mapping[str, str]]:
     if said.get("oauth2Scope", UNSET) in (None, ""):
         raise Invalid.field("callbackAuth.oauth2Scope", "must be a scope, or be left out.")
     return auth_type, credential
+
+
+def _token_request(said: Mapping[str, Any], rules: Rules) -> Mapping[str, str]:
+    url = _url("callbackAuth.oauth2TokenUrl", _credential(said, "oauth2TokenUrl"), rules)
+    if url.scheme != "https" and not rules.url_rules.allow_loopback:
+        raise Invalid.field("callbackAuth.oauth2TokenUrl", "a client secret is sent over https only.")
+    methods = list(ClientAuthentication)
+    method = said.get("oauth2ClientAuthenticationMethod")
+    if method in (None, ""):
+        method = ClientAuthentication.CLIENT_SECRET_BASIC
+    if method not in methods:
+        raise Invalid.field("callbackAuth.oauth2ClientAuthenticationMethod", f"expected {' or '.join(methods)}.")
+    request = {
+        "oauth2TokenUrl": url.text,
+        "oauth2ClientId": _credential(said, "oauth2ClientId"),
+        "oauth2ClientSecret": _credential(said, "oauth2ClientSecret"),
+        "oauth2ClientAuthenticationMethod": method,
+    }
+    scope = said.get("oauth2Scope")
+    if scope not in (None, ""):
+        if not isinstance(scope, str) or len(scope) > CREDENTIAL_CHARACTERS_MAX or not _SCOPE.fullmatch(scope):
+            raise Invalid.field(
+                "callbackAuth.oauth2Scope", "expected names with single blanks between (RFC 6749, 3.3)."
+            )
+        request["oauth2Scope"] = scope
+    return request
 
 
 def _credential(said: Mapping[str, Any], member: str) -> str:

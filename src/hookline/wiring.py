@@ -22,6 +22,7 @@ from hookline.api.readiness import Readiness
 from hookline.clock import Clock, SystemClock
 from hookline.config import Settings
 from hookline.dispatch import Targets
+from hookline.egress.oauth import GrantingSender
 from hookline.egress.resolver import DnsResolver
 from hookline.egress.sender import Sender
 from hookline.egress.tls import client_context
@@ -135,12 +136,15 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         )
         engine = None
         if "engine" in settings.roles:
-            sender = Sender(
-                resolver=DnsResolver(hosts_file_names=settings.egress_allow_hosts),
-                rules=rules,
-                clock=clock,
-                trust=client_context(settings.ca_file),
-                idle_connections_max=settings.max_in_flight,
+            sender = GrantingSender(
+                Sender(
+                    resolver=DnsResolver(hosts_file_names=settings.egress_allow_hosts),
+                    rules=rules,
+                    clock=clock,
+                    trust=client_context(settings.ca_file),
+                    idle_connections_max=settings.max_in_flight,
+                ),
+                clock,
             )
             stack.push_async_callback(sender.close)
             engine = _engine(
@@ -224,7 +228,7 @@ def _engine(
     settings: Settings,
     *,
     storage: Storage,
-    sender: Sender,
+    sender: GrantingSender,
     keyring: Keyring,
     rules: UrlRules,
     clock: Clock,

@@ -81,8 +81,10 @@ AUTH: Final[Schema] = {
     "type": "object",
     "required": ["type"],
     "properties": {"type": one_of(*AuthType)},
-    "description": "BASIC needs `username` and `password`, BEARER `token`, HEADER `headerName` and `headerValue`; "
-    "with NONE all other members may be anything.",
+    "description": "BASIC needs `username` and `password`, BEARER `token`, HEADER `headerName` and `headerValue`, "
+    "OAUTH2_CLIENT_CREDENTIALS `oauth2TokenUrl`, `oauth2ClientId` and `oauth2ClientSecret`, and may have "
+    "`oauth2ClientAuthenticationMethod` (CLIENT_SECRET_BASIC or CLIENT_SECRET_POST) and `oauth2Scope`; with NONE all "
+    "other members may be anything.",
 }
 CALLBACK_URL: Final[Schema] = {
     "type": "string",

@@ -18,12 +18,24 @@ from hookline.egress.http1 import Connection, Response
 from hookline.egress.pool import IDLE_CONNECTIONS_MAX, Key, Pool
 from hookline.egress.resolver import Resolver
 from hookline.egress.url import CallbackUrl, UrlRules
-from hookline.model import Answered, Failed, Outcome, Timings
+from hookline.model import Answered, ClientAuthentication, Failed, Outcome, Timings
 
 HIDDEN: Final = "hidden"
 """Shown in place of a credential or of a header value that a company set."""
 
 _RETRY_AFTER: Final = re.compile(rb"\r\nretry-after:[ \t]*([^\r]*)", re.IGNORECASE)
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """What an access token is asked for with; the token is good for one subscription."""
+
+    subscription_id: int
+    revision: int
+    token_url: CallbackUrl
+    client_id: str
+    client_secret: str
+    authentication: ClientAuthentication
+    scope: str | None
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -39,10 +51,16 @@ class Call(Struct, frozen=True, kw_only=True):
     method: str = "POST"
     trust: ssl.SSLContext | None = None
     """TLS settings of this callback alone; None: those of the installation."""
+    grant: Grant | None = None
+    """Set where the request lacks an `Authorization` that is a token yet to be had (`oauth`)."""
+    spent_seconds: float = 0.0
+    """Of the deadline, already used up for a token."""
 
 
 def request_head(call: Call, hidden_names: Collection[str] = frozenset()) -> bytes:
     """Return the head of the request as it is sent; values of `hidden_names` (lower case) read `hidden`. Pure.
+
+    So does a token that is still to be had.
 
     Raises `ValueError` where a header would break out of its line or is not visible ASCII: our bug, for whatever comes
     from people is checked where it comes in.
@@ -53,12 +71,14 @@ def request_head(call: Call, hidden_names: Collection[str] = frozenset()) -> byt
         )
     else:
         fields = "".join([f"{name}: {value}\r\n" for name, value in call.headers])
+    if call.grant is not None:
+        fields += f"Authorization: {HIDDEN}\r\n"
     url = call.url
     head = (
         f"{call.method} {url.target} HTTP/1.1\r\nHost: {url.authority}\r\n{fields}Content-Length: {len(call.body)}\r\n"
         "Accept-Encoding: identity\r\nConnection: keep-alive\r\n\r\n"
     )
-    lines = len(call.headers) + 6
+    lines = len(call.headers) + (6 if call.grant is None else 7)
     if head.count("\n") != lines or head.count("\r") != lines or "\0" in head or not head.isascii():
         raise ValueError("a request header contains a line break, a NUL or a character outside ASCII")
     return head.encode("ascii")
@@ -87,8 +107,8 @@ class Sender:
 
         At most one request is written, whatever happens. Cancelled, it drops its connection.
         """
-        begun_at = self._clock.monotonic_seconds()
-        deadline = asyncio.get_running_loop().time() + call.timeout_seconds
+        begun_at = self._clock.monotonic_seconds() - call.spent_seconds
+        deadline = asyncio.get_running_loop().time() + call.timeout_seconds - call.spent_seconds
         head = request_head(call)
         url = call.url
         key = (call.company_id, url.scheme, url.host, url.port, call.trust)

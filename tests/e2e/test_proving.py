@@ -1,0 +1,76 @@
+"""How attempts prove themselves to receivers, over the whole service."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from .harness import Client, until
+from .receiver import Arrival, Receiver, Reply
+
+SECRET = "client-secret-of-the-token-server"
+
+
+def _token(text: str) -> Reply:
+    return Reply(body=f'{{"access_token":"{text}","token_type":"Bearer","expires_in":3600}}'.encode())
+
+
+def _accepting(token: str) -> Callable[[Arrival], Reply]:
+    return lambda arrival: Reply(200 if arrival.headers["authorization"] == f"Bearer {token}" else 401)
+
+
+def _oauth(receiver: Receiver, **members: str) -> dict[str, str]:
+    return {
+        "type": "OAUTH2_CLIENT_CREDENTIALS",
+        "oauth2TokenUrl": receiver.url("/token"),
+        "oauth2ClientId": "us",
+        "oauth2ClientSecret": SECRET,
+        **members,
+    }
+
+
+def _settled(client: Client, subscription_id: int, count: int) -> list[dict[str, Any]]:
+    """Wait until the log has so many rows; return them."""
+    until(lambda: len(client.log(subscription_id)) >= count, f"{count} attempts in the log")
+    return client.log(subscription_id)
+
+
+def test_a_token_is_fetched_once_and_anew_after_a_401(operator: Client, receiver: Receiver) -> None:
+    member = operator.member_of(operator.company())
+    receiver.answer("/token", _token("first"), _token("second"))
+    receiver.judge("/hook", _accepting("first"))
+    body = {
+        "callbackUrl": receiver.url("/hook"),
+        "callbackAuth": _oauth(receiver, oauth2ClientAuthenticationMethod="CLIENT_SECRET_POST", oauth2Scope="events"),
+        "retryDelaysSeconds": [1],
+    }
+    made = member.made("POST", "/v1/webhooks", body)
+    assert made["callbackAuthType"] == "OAUTH2_CLIENT_CREDENTIALS"
+    for count in (1, 2):
+        operator.publish(made["companyId"])
+        receiver.wait_at("/hook", count)
+    (asked,) = receiver.at("/token")
+    assert parse_qs(asked.body.decode())["scope"] == ["events"]
+    receiver.judge("/hook", _accepting("second"))
+    operator.publish(made["companyId"])
+    arrivals = receiver.wait_at("/hook", 4)
+    assert [arrival.headers["authorization"] for arrival in arrivals] == ["Bearer first"] * 3 + ["Bearer second"]
+    assert arrivals[3].attempt == 2
+    rows = _settled(member, made["id"], 4)
+    assert [row["httpStatus"] for row in rows] == [200, 200, 401, 200]
+    shown = member.call("GET", f"/v1/webhooks/{made['id']}/deliveries/{rows[3]['deliveryId']}").body
+    assert b"Authorization: hidden" in shown
+    for secret in (SECRET, "first", "second"):
+        assert secret.encode() not in shown
+
+
+def test_a_failed_token_request_is_a_failed_attempt(operator: Client, receiver: Receiver) -> None:
+    member = operator.member_of(operator.company())
+    receiver.answer("/token", Reply(400, body=b'{"error":"invalid_client"}'), _token("fine"))
+    body = {"callbackUrl": receiver.url("/hook"), "callbackAuth": _oauth(receiver), "retryDelaysSeconds": [1]}
+    made = member.made("POST", "/v1/webhooks", body)
+    operator.publish(made["companyId"])
+    (arrival,) = receiver.wait_at("/hook", 1)
+    assert arrival.attempt == 2
+    rows = _settled(member, made["id"], 2)
+    assert [(row["error"], row["httpStatus"]) for row in rows] == [("oauth", None), (None, 200)]
+    assert rows[0]["detail"] == "The token server answered 400 (invalid_client)."
