@@ -4,20 +4,19 @@ The fence is checked once, by reading the rows that are still `sending` under th
 of the transaction go by id alone, as nobody else writes.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 
-from hookline import circuit, fairness, lifecycle
+from hookline import circuit, lifecycle
 from hookline.circuit import Health
 from hookline.lifecycle import GiveUp, Move, Reason, Retry, Succeed, Verdict
-from hookline.model import ErrorClass, InactiveReason
-from hookline.storage import records
+from hookline.model import ErrorClass
 from hookline.storage.protocol import Fence, Settlement
-from hookline.storage.sqlite import lanes, notices
+from hookline.storage.sqlite import lanes, notices, receivers
+from hookline.storage.sqlite.receivers import LaneState
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
 
 LOSSES_MAX: Final = 500
@@ -62,12 +61,6 @@ _LOG: Final = Bulk(
     " dead_lettered) SELECT ?1, * FROM (VALUES {rows}) WHERE column1 IS NOT NULL",
     columns=17,
 )
-_ADJUST: Final = Bulk(
-    "UPDATE lanes SET slots = coalesce(g.column2, slots),"
-    " hold_until = coalesce(max(coalesce(hold_until, 0), g.column3), hold_until)"
-    " FROM (VALUES {rows}) AS g WHERE g.column1 IS NOT NULL AND lanes.subscription_id = g.column1",
-    columns=3,
-)
 _RELEASE: Final = (
     "UPDATE deliveries SET state = 'pending', due_at = ?1, claimed_at = NULL"
     " WHERE id IN (SELECT value FROM json_each(?2))"
@@ -76,19 +69,6 @@ _PARK: Final = (
     "UPDATE deliveries SET state = ?1, due_at = NULL, claimed_at = NULL, reason = ?2, settled_at = ?3"
     " WHERE id IN (SELECT value FROM json_each(?4))"
 )
-_DEACTIVATE: Final = (
-    "UPDATE subscriptions SET active = 0, inactive_reason = ?2, inactive_at = ?1, updated_at = ?1,"
-    " revision = subscriptions.revision + 1"
-    " FROM (SELECT value ->> 0 AS id, value ->> 1 AS revision FROM json_each(?3)) AS asked"
-    " WHERE subscriptions.id = asked.id AND subscriptions.revision = coalesce(asked.revision, subscriptions.revision)"
-    " AND active = 1 AND deleted_at IS NULL RETURNING subscriptions.id"
-)
-_JUDGE: Final = Bulk(
-    "UPDATE lanes SET failed_in_a_row = g.column2, failing_since = g.column3, probe_at = g.column4"
-    " FROM (VALUES {rows}) AS g WHERE g.column1 IS NOT NULL AND lanes.subscription_id = g.column1",
-    columns=4,
-)
-_CLOSE: Final = "UPDATE lanes SET is_open = 0 WHERE subscription_id IN (SELECT value FROM json_each(?1))"
 
 
 def settle(
@@ -100,16 +80,14 @@ def settle(
     answers = [_take_out(flying, settlement.fence) for settlement in settlements]
     current = [settlement for settlement, is_current in zip(settlements, answers, strict=True) if is_current]
     if current:
-        holds = _holds(transaction, current)
+        holds = receivers.holds(transaction, current)
         endings = _Endings(transaction)
         for settlement in current:
             lane = its_lanes[settlement.fence.subscription_id]
             hold_until = max(lane.hold_until or 0, holds.get(lane.subscription_id, 0))
             endings.add(settlement, hold_until, is_deleted=bool(lane.is_deleted))
         endings.write()
-        _adjust_lanes(transaction, its_lanes, current, holds)
-        _deactivate_gone(transaction, current)
-        _judge(transaction, its_lanes, current, rules)
+        receivers.judge(transaction, its_lanes, current, holds, rules)
         lanes.refresh(transaction, its_lanes)
     answer = iter(answers)
     return [tuple([next(answer) for _ in request]) for request in requests]
@@ -161,23 +139,13 @@ def log_losses(transaction: Transaction) -> Losses:
     return Losses(len(found), parked)
 
 
-class _LaneState(NamedTuple):
-    subscription_id: int
-    is_deleted: int
-    slots: int
-    slots_max: int
-    hold_until: int | None
-    in_flight: int
-    health: Health
-
-
-def _read(transaction: Transaction, fences: Sequence[Fence]) -> tuple[dict[int, int], Mapping[int, _LaneState]]:
+def _read(transaction: Transaction, fences: Sequence[Fence]) -> tuple[dict[int, int], Mapping[int, LaneState]]:
     """Return the current attempt of each delivery that is in flight, and the lanes, both by id."""
     flying, its_lanes = transaction.one(
         _READ,
         (json_ids([fence.delivery_id for fence in fences]), json_ids({fence.subscription_id for fence in fences})),
     )
-    return dict(_FLYING.decode(flying)), {row[0]: _LaneState(*row) for row in _LANES.decode(its_lanes)}
+    return dict(_FLYING.decode(flying)), {row[0]: LaneState(*row) for row in _LANES.decode(its_lanes)}
 
 
 def _take_out(flying: dict[int, int], fence: Fence) -> bool:
@@ -186,102 +154,6 @@ def _take_out(flying: dict[int, int], fence: Fence) -> bool:
     if is_current:
         del flying[fence.delivery_id]
     return is_current
-
-
-def _holds(transaction: Transaction, settlements: Sequence[Settlement]) -> Mapping[int, int]:
-    """Return until when the settlements want their subscriptions held."""
-    holds: dict[int, int] = {}
-    for settlement in settlements:
-        if settlement.hold_ms is not None:
-            subscription_id = settlement.fence.subscription_id
-            holds[subscription_id] = max(holds.get(subscription_id, 0), transaction.now + settlement.hold_ms)
-    return holds
-
-
-def _adjust_lanes(
-    transaction: Transaction,
-    its_lanes: Mapping[int, _LaneState],
-    settlements: Sequence[Settlement],
-    holds: Mapping[int, int],
-) -> None:
-    """Grow or halve the lanes' slots and lengthen their holds; most settlements change neither."""
-    answers, timeouts = Counter[int](), Counter[int]()
-    for settlement in settlements:
-        subscription_id = settlement.fence.subscription_id
-        answers[subscription_id] += settlement.answered
-        timeouts[subscription_id] += settlement.timed_out
-    rows = []
-    for subscription_id in answers:
-        lane = its_lanes[subscription_id]
-        slots = fairness.slots_after(
-            lane.slots, lane.slots_max, lane.in_flight, answers[subscription_id], timeouts[subscription_id]
-        )
-        if slots != lane.slots or subscription_id in holds:
-            rows.append((subscription_id, slots, holds.get(subscription_id)))
-    _ADJUST.run(transaction, rows)
-
-
-def _deactivate_gone(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
-    """Make the subscriptions inactive whose receiver said that it is gone for good.
-
-    One that was changed since the attempt stays: its receiver was not asked.
-    """
-    gone = {
-        settlement.fence.subscription_id: settlement
-        for settlement in settlements
-        if isinstance(settlement.verdict, GiveUp) and settlement.verdict.gone
-    }
-    if gone:
-        asked = [(subscription_id, each.subscription_revision) for subscription_id, each in gone.items()]
-        _deactivate(transaction, InactiveReason.GONE, asked, gone)
-
-
-def _judge(
-    transaction: Transaction,
-    its_lanes: Mapping[int, _LaneState],
-    settlements: Sequence[Settlement],
-    rules: circuit.Rules,
-) -> None:
-    """Follow the health of receivers that fail, or did until now: open and close circuits, switch off the hopeless."""
-    ended: dict[int, list[Settlement]] = {}
-    for settlement in settlements:
-        lane = its_lanes[settlement.fence.subscription_id]
-        if not lane.is_deleted and (lane.health.failures or not isinstance(settlement.verdict, Succeed)):
-            ended.setdefault(lane.subscription_id, []).append(settlement)
-    if not ended:
-        return
-    rows, notes, hopeless = [], [], dict[int, Settlement]()
-    for subscription_id, each in ended.items():
-        successes = [isinstance(settlement.verdict, Succeed) for settlement in each]
-        before, now = its_lanes[subscription_id].health, transaction.now
-        health, change = circuit.after(before, successes, now, rules)
-        rows.append((subscription_id, health.failures, health.failing_since, health.probe_at))
-        if change is circuit.Change.DEACTIVATED:
-            hopeless[subscription_id] = each[-1]
-        elif change is not None:
-            since = transaction.wall - (now - (health.failing_since or now))
-            notes.append((change, each[-1].fence.delivery_id, circuit.REASONS[change], since))
-    _JUDGE.run(transaction, rows)
-    notices.note(transaction, notes)
-    if hopeless:
-        _deactivate(
-            transaction, InactiveReason.FAILING, [(subscription_id, None) for subscription_id in hopeless], hopeless
-        )
-
-
-def _deactivate(
-    transaction: Transaction,
-    reason: InactiveReason,
-    asked: Sequence[tuple[int, int | None]],
-    causes: Mapping[int, Settlement],
-) -> None:
-    """Switch subscriptions off, each where it is of the revision that is asked for, and tell of it."""
-    cursor = transaction.connection.execute(_DEACTIVATE, (transaction.wall, reason, records.encode(asked)))
-    deactivated = [row[0] for row in cursor]
-    transaction.run(_CLOSE, (json_ids(deactivated),))
-    change = circuit.Change.DEACTIVATED
-    rows = [(change, causes[key].fence.delivery_id, reason, transaction.wall) for key in deactivated]
-    notices.note(transaction, rows)
 
 
 class _Endings:
