@@ -1,4 +1,4 @@
-"""Measure a claim beside a queue of a million: one saturated subscription and 100 others with fresh work, on SQLite.
+"""Measure a claim beside a queue of a million: one saturated subscription and 100 others with fresh work.
 
 No process and no sockets: the storage alone, through its protocol, as the engine calls it. The queue is written by the
 storage's own publishes. A round publishes one event for each of the others and claims until none of it is left.
@@ -8,8 +8,12 @@ import argparse
 import asyncio
 import json
 import secrets
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from hookline import tokens
@@ -17,6 +21,7 @@ from hookline.clock import SystemClock
 from hookline.fairness import Flight
 from hookline.lifecycle import Succeed
 from hookline.model import Company, PayloadVersion, Policies, Recipient, Secret, Subscription, Timings
+from hookline.storage.postgres import PostgresStorage
 from hookline.storage.protocol import (
     AttemptRecord,
     Claim,
@@ -30,7 +35,10 @@ from hookline.storage.protocol import (
     Storage,
 )
 from hookline.storage.sqlite import SqliteStorage
-from service import percentile
+from service import POSTGRES, percentile
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from postgres_server import own_cluster
 
 OTHERS: Final = 100
 COMPANIES: Final = 20
@@ -186,20 +194,29 @@ def _succeeded(delivery: Claimed) -> Settlement:
     )
 
 
-async def measure(rows: int, rounds: int) -> dict[str, Any]:
+@contextmanager
+def fresh(database: str) -> Iterator[Storage]:
+    """Give an empty database that exists for so long."""
+    if database == POSTGRES:
+        with own_cluster() as cluster:
+            yield PostgresStorage(cluster.server.url)
+    else:
+        with tempfile.TemporaryDirectory(prefix="hookline-bench-") as directory:
+            yield SqliteStorage(f"{directory}/bench.db", clock=SystemClock())
+
+
+async def measure(storage: Storage, rows: int, rounds: int) -> dict[str, Any]:
     """Prepare, then time claims."""
-    with tempfile.TemporaryDirectory(prefix="hookline-bench-") as directory:
-        storage = SqliteStorage(f"{directory}/bench.db", clock=SystemClock())
-        await storage.open()
-        bench = Bench(storage)
-        begun = time.perf_counter()
-        await bench.prepare(rows)
-        prepared = time.perf_counter() - begun
-        await bench.saturate()
-        first = await bench.round()
-        idle = sorted([await bench.idle() for _ in range(rounds)])
-        claims = [claim for _ in range(rounds) for claim in await bench.round()]
-        await storage.close()
+    await storage.open()
+    bench = Bench(storage)
+    begun = time.perf_counter()
+    await bench.prepare(rows)
+    prepared = time.perf_counter() - begun
+    await bench.saturate()
+    first = await bench.round()
+    idle = sorted([await bench.idle() for _ in range(rounds)])
+    claims = [claim for _ in range(rounds) for claim in await bench.round()]
+    await storage.close()
     milliseconds = sorted(claim[0] for claim in claims)
     return {
         "due_rows_of_one": rows,
@@ -222,8 +239,10 @@ def main() -> None:
         "--rows", type=int, default=1_000_000, help="due rows of the saturated subscription (1,000,000)"
     )
     parser.add_argument("--rounds", type=int, default=100, help="rounds of one event for each of the others (100)")
+    parser.add_argument("--database", choices=("sqlite", POSTGRES), default="sqlite", help="a fresh one (sqlite)")
     arguments = parser.parse_args()
-    figures = asyncio.run(measure(arguments.rows, arguments.rounds))
+    with fresh(arguments.database) as storage:
+        figures = asyncio.run(measure(storage, arguments.rows, arguments.rounds))
     for name, value in figures.items():
         print(
             f"{name.replace('_', ' '):28} {value:>12,.2f}"

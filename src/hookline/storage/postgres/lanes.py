@@ -18,8 +18,8 @@ WHERE bucket = any($1::smallint[]) AND state = 'sending' AND subscription_id = a
 GROUP BY subscription_id"""
 
 COLUMNS: Final = (
-    "subscription_id, slots, slots_max, hold_until, bucket, is_ordered, rate_per_second, next_start_us,"
-    " failed_in_a_row, failing_since, probe_at"
+    "subscription_id, slots, slots_max, hold_until, is_ordered, rate_per_second, next_start_us, failed_in_a_row,"
+    " failing_since, probe_at, next_due"
 )
 """Those of a `LockedLane`, in its order."""
 
@@ -45,28 +45,31 @@ CASE WHEN (
   FROM (SELECT CASE
       WHEN lane.is_ordered THEN ({_FIRST.format(order="d.due_at IS NOT NULL ORDER BY d.id")})
       ELSE ({_FIRST.format(order="d.state = 'pending' ORDER BY d.due_at, d.id")})
-    END AS due_at) AS first
+    END AS due_at OFFSET 0) AS first
   WHERE due_at IS NOT NULL
 ) END"""
-"""Null without a pending row, and with all slots taken: the end of an attempt asks again."""
+"""Null without a pending row, and with all slots taken: the end of an attempt asks again. OFFSET keeps the planner from
+writing the look at the rows in place of each mention of what it found."""
 
 _WRITE: Final = f"""
-UPDATE lanes SET slots = found.slots, hold_until = found.hold_until, next_start_us = found.next_start_us,
-  failed_in_a_row = found.failed_in_a_row, failing_since = found.failing_since, probe_at = found.probe_at,
-  next_due = found.next_due
-FROM (
-  SELECT *, {_NEXT_DUE} AS next_due
-  FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::smallint[], $6::boolean[], $7::bigint[], $8::integer[],
-      $9::bigint[], $10::bigint[])
-    AS lane (subscription_id, slots, hold_until, bucket, is_ordered, next_start_us, failed_in_a_row, failing_since,
-      probe_at)
-) AS found
-WHERE lanes.bucket = any($1::smallint[]) AND lanes.subscription_id = any($2)
-  AND lanes.subscription_id = found.subscription_id AND lanes.bucket = found.bucket
-  AND (lanes.slots, lanes.hold_until, lanes.next_start_us, lanes.failed_in_a_row, lanes.failing_since, lanes.probe_at,
-      lanes.next_due)
-    IS DISTINCT FROM (found.slots, found.hold_until, found.next_start_us, found.failed_in_a_row, found.failing_since,
-      found.probe_at, found.next_due)"""
+WITH changed AS MATERIALIZED (
+  SELECT * FROM (
+    SELECT lane.*, {_NEXT_DUE} AS next_due
+    FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::boolean[], $6::bigint[], $7::integer[], $8::bigint[],
+        $9::bigint[], $10::bigint[], $11::boolean[])
+      AS lane (subscription_id, slots, hold_until, is_ordered, next_start_us, failed_in_a_row, failing_since, probe_at,
+        next_due_before, is_changed)
+    OFFSET 0
+  ) AS found WHERE is_changed OR next_due IS DISTINCT FROM next_due_before
+)
+UPDATE lanes SET slots = changed.slots, hold_until = changed.hold_until, next_start_us = changed.next_start_us,
+  failed_in_a_row = changed.failed_in_a_row, failing_since = changed.failing_since, probe_at = changed.probe_at,
+  next_due = changed.next_due
+FROM changed
+WHERE lanes.bucket = any($1::smallint[]) AND lanes.subscription_id = any(ARRAY(SELECT subscription_id FROM changed))
+  AND lanes.subscription_id = changed.subscription_id"""
+"""Looks once for each lane, and writes those that differ. Each is found by its id: joined with a call of `unnest`, that
+was called, and each look repeated, for every lane over again (100 lanes: 6 to 18 ms, this way 1.5)."""
 
 _NEVER: Final = 2**63 - 1
 
@@ -91,13 +94,16 @@ class LockedLane(Struct, frozen=True):
     slots: int
     slots_max: int
     hold_until: int | None
-    bucket: int
     is_ordered: bool
     rate_per_second: int | None
     next_start_us: int | None
     failed_in_a_row: int
     failing_since: int | None
     probe_at: int | None
+    next_due: int | None
+    """As it was when the lane was locked; it is set anew as the lane is written."""
+    is_changed: bool = False
+    """Whether anything else differs from what is stored."""
 
     @property
     def health(self) -> Health:
@@ -111,15 +117,21 @@ class LockedLane(Struct, frozen=True):
             return Restraint(self.is_ordered, self.rate_per_second, self.next_start_us, self.probe_at)
         return None
 
+    def changed(self, **fields: int | None) -> "LockedLane":
+        """Return it with other values, itself where they are the same."""
+        if all(getattr(self, name) == value for name, value in fields.items()):
+            return self
+        return structs.replace(self, is_changed=True, **fields)
+
     def with_health(self, health: Health) -> "LockedLane":
         """Return it with another health."""
-        return structs.replace(
-            self, failed_in_a_row=health.failures, failing_since=health.failing_since, probe_at=health.probe_at
+        return self.changed(
+            failed_in_a_row=health.failures, failing_since=health.failing_since, probe_at=health.probe_at
         )
 
     def restrained(self, restraint: Restraint) -> "LockedLane":
         """Return it with what attempts that start now have used up."""
-        return structs.replace(self, next_start_us=restraint.next_start_us, probe_at=restraint.probe_at)
+        return self.changed(next_start_us=restraint.next_start_us, probe_at=restraint.probe_at)
 
 
 async def lock(transaction: Transaction, subscription_ids: Collection[int]) -> Sequence[LockedLane]:
@@ -143,12 +155,13 @@ async def write(transaction: Transaction, lanes: Collection[LockedLane]) -> None
             [lane.subscription_id for lane in lanes],
             [lane.slots for lane in lanes],
             [lane.hold_until for lane in lanes],
-            [lane.bucket for lane in lanes],
             [lane.is_ordered for lane in lanes],
             [lane.next_start_us for lane in lanes],
             [lane.failed_in_a_row for lane in lanes],
             [lane.failing_since for lane in lanes],
             [lane.probe_at for lane in lanes],
+            [lane.next_due for lane in lanes],
+            [lane.is_changed for lane in lanes],
         )
 
 

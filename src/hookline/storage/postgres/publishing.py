@@ -41,16 +41,14 @@ _FORGET_KEYS: Final = """
 DELETE FROM idempotency_keys WHERE bucket = any($1::smallint[]) AND key = any($2::text[]) AND expires_at <= $3"""
 
 _STORE: Final = f"""
-WITH woken AS (
-  UPDATE lanes SET next_due = asleep.until
-  FROM (
-    SELECT subscription_id, bucket, greatest($1::bigint, {lanes.NOT_BEFORE}, probe_at) AS until FROM lanes
-    WHERE bucket = any($3::smallint[]) AND subscription_id = any($4::integer[])
-      AND (next_due IS NULL OR next_due > greatest($1, {lanes.NOT_BEFORE}, probe_at))
-    ORDER BY subscription_id FOR NO KEY UPDATE
-  ) AS asleep
-  WHERE lanes.bucket = any($3) AND lanes.subscription_id = any($4)
-    AND lanes.subscription_id = asleep.subscription_id AND lanes.bucket = asleep.bucket
+WITH asleep AS MATERIALIZED (
+  SELECT subscription_id FROM lanes
+  WHERE bucket = any($3::smallint[]) AND subscription_id = any($4::integer[])
+    AND (next_due IS NULL OR next_due > greatest($1::bigint, {lanes.NOT_BEFORE}, probe_at))
+  ORDER BY subscription_id FOR NO KEY UPDATE
+), woken AS (
+  UPDATE lanes SET next_due = greatest($1, {lanes.NOT_BEFORE}, probe_at)
+  WHERE bucket = any($3) AND subscription_id = any(ARRAY(SELECT subscription_id FROM asleep))
 ), new_deliveries AS (
   INSERT INTO deliveries (
     state, due_at, id, event_key, subscription_id, company_id, data_bytes, payload_version, type_name, source,

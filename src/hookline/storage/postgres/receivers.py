@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from hookline import circuit, fairness
 from hookline.circuit import Health
@@ -77,7 +77,7 @@ async def judge(
             Counter(each.timed_out for each in its_own)[True],
         )
         hold_until = max(lane.hold_until or 0, hold_untils.get(lane.subscription_id, 0)) or None
-        adjusted.append(structs.replace(lane.with_health(health), slots=slots, hold_until=hold_until))
+        adjusted.append(lane.with_health(health).changed(slots=slots, hold_until=hold_until))
     await lanes.write(transaction, adjusted)
     # These lanes are locked already, as everybody else does last: once in days, and a deadlock is only run again.
     off += await _deactivate(transaction, InactiveReason.FAILING, hopeless)

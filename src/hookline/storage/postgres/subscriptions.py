@@ -6,8 +6,6 @@ Locks are taken in one order everywhere: company, installation, subscription, la
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from msgspec import structs
-
 from hookline import fairness
 from hookline.circuit import HEALTHY
 from hookline.model import Subscription
@@ -167,7 +165,7 @@ async def replace(transaction: Transaction, subscription: Subscription, *, lift_
     )
     lane = LockedLane(*row)
     if lift_hold:
-        lane = structs.replace(lane.with_health(HEALTHY), hold_until=None)
+        lane = lane.with_health(HEALTHY).changed(hold_until=None)
     await lanes.write(transaction, [lane])
     await _keep_routes(transaction, company_id, {subscription.id: records.encode(records.route_of(subscription))})
     return True
