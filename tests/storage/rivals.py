@@ -41,11 +41,15 @@ class World:
     Nothing of it is left open after `balance`, so one world may follow another in one database.
     """
 
-    def __init__(self, storage: Storage, observer: Any, clock: HandClock, number: int) -> None:
+    def __init__(
+        self, storage: Storage, observer: Any, clock: HandClock, number: int, *, is_idle: bool = False, events: int = 4
+    ) -> None:
         self.company = 100 + number
         self.open, self.paused, self.deleted, self.new = range(1000 + 4 * number, 1004 + 4 * number)
         self.storage = storage
         self.clock = clock
+        self._is_idle = is_idle
+        self._events = events
         self._observer = observer
         self.key = new_id()
         self.key_answers: list[Published] = []
@@ -68,13 +72,17 @@ class World:
         for subscription_id in (self.open, self.paused, self.deleted):
             await create(storage, a_subscription(subscription_id, self.company, max_in_flight=SLOTS))
         everyone = {self.company: [self.open, self.paused, self.deleted]}
-        events = [await an_event(storage, everyone) for _ in range(4)]
+        events = [await an_event(storage, everyone) for _ in range(self._events)]
         assert isinstance(await storage.publish(await a_publication(storage, *events)), Published)
         self.expected = {event.id: set(everyone[self.company]) for event in events}
         await deactivate(storage, self.paused)
         assert await storage.delete_subscription(self.deleted)
         self.overdue = await self._claim_first(lease_ms=1_000)
         self.flying = await self._claim_first(lease_ms=LEASE_MS)
+        if self._is_idle:
+            # A claim that judges a passed lease holds the lane from then on: here it has none to judge.
+            self.handed_back.add(key_of(self.flying))
+            await storage.release([fence_of(self.overdue), fence_of(self.flying)])
         self.clock.now += WINDOW_MS + 1
         # What is held by whoever will report late is nobody's.
         del self.held[key_of(self.overdue)]
@@ -91,9 +99,9 @@ class World:
         self.claimed.append(claimed)
         self.held[key_of(claimed)] = claimed
 
-    async def claim(self, storage: Storage) -> bool:
+    async def claim(self, storage: Storage, rows_max: int = 100) -> bool:
         """Claim, and keep account of it; False where there was nothing."""
-        made = await claim(storage)
+        made = await claim(storage, rows_max)
         for claimed in made.deliveries:
             self._hold(claimed)
         return bool(made.deliveries)
@@ -206,6 +214,17 @@ async def _publish(world: World, storage: Storage, key: str | None) -> Published
 
 async def claims(world: World, storage: Storage) -> None:
     await world.claim(storage)
+
+
+async def claims_one(world: World, storage: Storage) -> None:
+    await world.claim(storage, 1)
+
+
+async def drains(world: World, storage: Storage) -> None:
+    """Leave nothing in flight behind that would look at the lane again."""
+    await world.claim(storage)
+    for claimed in list(world.held.values()):
+        await world.settle(storage, claimed)
 
 
 async def settles(world: World, storage: Storage) -> None:

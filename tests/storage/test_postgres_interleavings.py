@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from interleaving import Rival, gate, orders, play
 from msgspec.structs import replace
-from rivals import VERBS, Act, World
+from rivals import VERBS, Act, World, claims, claims_one, drains, pauses, publishes, settles_late
 from storage_samples import HandClock
 
 from hookline import circuit
@@ -26,9 +26,11 @@ pytestmark = pytest.mark.anyio
 ORDERS = int(os.environ.get("HOOKLINE_ORDERS", "2"))
 """Of each pair; `make interleave ORDERS=…` runs more."""
 
+STEPS_MAX = 1_000
+
 PAIRS = list(combinations_with_replacement(VERBS, 2))
 
-Race = Callable[[Act, Act, Sequence[bool]], Awaitable[tuple[int, int]]]
+Race = Callable[..., Awaitable[tuple[int, int]]]
 
 
 @pytest.fixture
@@ -47,8 +49,8 @@ async def race(postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> Asyn
 
         numbers = count(1)
 
-        async def run(first: Act, second: Act, order: Sequence[bool]) -> tuple[int, int]:
-            world = World(nodes[2], observer, clock, next(numbers))
+        async def run(first: Act, second: Act, order: Sequence[bool], **world_is: Any) -> tuple[int, int]:
+            world = World(nodes[2], observer, clock, next(numbers), **world_is)
             await world.begin()
             here, there = Rival("here"), Rival("there")
             here.begin(lambda: first(world, nodes[0]))
@@ -60,13 +62,15 @@ async def race(postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> Asyn
         yield run
 
 
-async def race_all(race: Race, first: Act, second: Act, sample: int) -> int:
+async def race_all(race: Race, first: Act, second: Act, sample: int, **world_is: Any) -> int:
     """Run a pair in many orders; a failure tells the order. Returns how many."""
-    steps = await race(first, second, [])
+    # Whoever comes second may find nothing left to do: each is measured where it comes first.
+    here, _ = await race(first, second, [], **world_is)
+    _, there = await race(first, second, [False] * STEPS_MAX, **world_is)
     count = 0
-    for order in orders(*steps, sample, f"{first.__name__} {second.__name__}"):
+    for order in orders(here, there, sample, f"{first.__name__} {second.__name__}"):
         try:
-            await race(first, second, order)
+            await race(first, second, order, **world_is)
         except BaseException as error:
             error.add_note("order: " + "".join("ht"[not is_here] for is_here in order))
             raise
@@ -146,19 +150,29 @@ def nothing_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "repair", repair)
 
 
-@pytest.mark.parametrize(
-    ("plant", "first", "second"),
-    [
-        (counted_before_the_lock, "claims", "claims"),
-        (without(claiming, "_LOCK_DUE", "FOR NO KEY UPDATE OF l SKIP LOCKED"), "claims", "claims"),
-        (without(claiming, "_LOCK_DUE", "FOR NO KEY UPDATE OF l SKIP LOCKED"), "claims", "pauses"),
-        (settled_by_id_alone, "claims", "settles_late"),
-        (nothing_repaired, "publishes", "claims"),
-    ],
-)
+UNLOCKED = without(claiming, "_LOCK_DUE", "FOR NO KEY UPDATE OF l SKIP LOCKED")
+
+
+PLANTED: Sequence[tuple[Plant, tuple[Act, Act], dict[str, Any]]] = [
+    (counted_before_the_lock, (claims, claims_one), {"is_idle": True}),
+    (UNLOCKED, (claims, claims), {"is_idle": True}),
+    (UNLOCKED, (claims, pauses), {"is_idle": True}),
+    (settled_by_id_alone, (claims, settles_late), {"events": 2}),
+    (nothing_repaired, (publishes, drains), {"is_idle": True, "events": 2}),
+]
+
+
+@pytest.mark.parametrize(("plant", "verbs", "world_is"), PLANTED)
 async def test_what_is_planted_is_found(
-    race: Race, monkeypatch: pytest.MonkeyPatch, plant: Plant, first: str, second: str
+    race: Race, monkeypatch: pytest.MonkeyPatch, plant: Plant, verbs: tuple[Act, Act], world_is: dict[str, Any]
 ) -> None:
     plant(monkeypatch)
     with pytest.raises(AssertionError):
-        await race_all(race, VERBS[first], VERBS[second], 60)
+        await race_all(race, *verbs, 60, **world_is)
+
+
+@pytest.mark.parametrize(("verbs", "world_is"), [(verbs, world_is) for _, verbs, world_is in PLANTED])
+async def test_where_nothing_is_planted_nothing_is_found(
+    race: Race, verbs: tuple[Act, Act], world_is: dict[str, Any]
+) -> None:
+    assert await race_all(race, *verbs, 2 * ORDERS, **world_is) > 1
