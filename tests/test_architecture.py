@@ -154,6 +154,7 @@ BANS: Final = (
             "egress": "this is what it is for",
             "serving": "listens",
             "cli.client": "calls our own API",
+            "cli.forwarding": "hands what arrived on to a program of the user's own",
             "cli.first_steps": "tries whether a port is free to listen on",
         },
     ),

@@ -111,7 +111,7 @@ SETTINGS: Final = (
 NOT_YET: Final = ("HOOKLINE_EGRESS_PROXY", "HOOKLINE_NAT64_PREFIX")
 """Promised, and not done by this version: whoever relies on one must not be called past it."""
 
-OF_COMMANDS: Final = ("HOOKLINE_URL", "HOOKLINE_TOKEN", "HOOKLINE_SECRET")
+OF_COMMANDS: Final = ("HOOKLINE_URL", "HOOKLINE_TOKEN", "HOOKLINE_PROFILE", "HOOKLINE_CONFIG", "HOOKLINE_SECRET")
 """What commands that talk to a server read."""
 LIKENESS: Final = 0.85
 """From 0 to 1. One letter more, less, other or exchanged in a short name is above this; another word is below."""

@@ -84,6 +84,17 @@ def test_every_option_says_what_it_does(name: str) -> None:
     assert silent == []
 
 
+def test_shells_complete_commands() -> None:
+    asked = {"_HOOKLINE_COMPLETE": "complete_bash", "COMP_WORDS": "hookline de", "COMP_CWORD": "1"}
+    main = "import sys; sys.argv = ['hookline']; from hookline.cli.main import main; main()"
+    shown = subprocess.run(
+        [sys.executable, "-c", main], env={**os.environ, **asked}, check=False, capture_output=True, text=True
+    ).stdout
+
+    assert {"deliveries", "demo"} <= set(shown.split())
+    assert "serve" not in shown.split()
+
+
 def test_unknown_command_is_a_usage_error_that_names_the_help(here: Workplace) -> None:
     ended = here.run("serv")
 
@@ -184,6 +195,7 @@ def test_listing_creates_no_database(here: Workplace) -> None:
         ("token", "create", "x", "--expires-at", "tomorrow"),
         ("token", "create", "x", "--expires-at", "2027-01-01T00:00:00"),
         ("listen", "--secret", "typo"),
+        ("listen", "--forward-to", "127.0.0.1:3000"),
         ("listen", "--secret", "whsec_AAAA", "--create"),
         ("company", "list", "--url", "http://127.0.0.1:9", "--token", "täuschung"),
         ("company", "list", "--url", "http://127.0.0.1:nine", "--token", "x"),

@@ -1,13 +1,16 @@
 import http.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from hookline.cli.receiver import BODY_BYTES_MAX, Received, Receiver
+from hookline.cli.forwarding import Forwarder
+from hookline.cli.receiver import BODY_BYTES_MAX, Forward, Received, Receiver
 from hookline.clock import SystemClock
 
 
 @contextmanager
-def receiving(fail_first: int = 0, delay_seconds: float = 0) -> Iterator[tuple[Receiver, list[Received]]]:
+def receiving(
+    fail_first: int = 0, delay_seconds: float = 0, forward: Forward | None = None
+) -> Iterator[tuple[Receiver, list[Received]]]:
     received: list[Received] = []
     receiver = Receiver(
         host="127.0.0.1",
@@ -17,6 +20,7 @@ def receiving(fail_first: int = 0, delay_seconds: float = 0) -> Iterator[tuple[R
         delay_seconds=delay_seconds,
         clock=SystemClock(),
         on_request=received.append,
+        forward=forward,
     )
     receiver.start()
     try:
@@ -80,3 +84,24 @@ def test_question_whether_somebody_listens_is_answered_and_counts_as_no_delivery
         connection.close()
         assert received == []
         assert not receiver.answered.acquire(blocking=False)
+
+
+def test_what_is_not_genuine_is_never_handed_on() -> None:
+    handed: list[bytes] = []
+
+    def forward(_headers: Mapping[str, str], body: bytes) -> int:
+        handed.append(body)
+        return 200
+
+    with receiving(forward=forward) as (receiver, _):
+        receiver.secret = "whsec_AAAA"
+        assert send(receiver, "evt_1", b"{}") == 401
+        receiver.secret = None
+        assert send(receiver, "evt_1", b"[1]") == 200
+
+    assert handed == [b"[1]"]
+
+
+def test_program_that_does_not_answer_is_a_bad_gateway() -> None:
+    with receiving(forward=Forwarder("http://127.0.0.1:9/")) as (receiver, _):
+        assert send(receiver, "evt_1") == 502

@@ -59,15 +59,15 @@ class Administration(Protocol):
 
 
 def administration(
-    url: str | None, token: str | None, database_url: str | None, *, creates: bool = False
+    url: str | None, token: str | None, profile: str | None, database_url: str | None, *, creates: bool = False
 ) -> Administration:
-    """Choose the way: `--database` means the database, `--url` a server; else a local server if one lives.
+    """Choose the way: `--database` means the database, `--url` or `--profile` a server, else a local one if it lives.
 
     Only what `creates` something may create the database itself.
     """
     if database_url is None:
-        if url is not None:
-            return OverApi(Client(find(url, token)))
+        if url is not None or profile is not None:
+            return OverApi(Client(find(url, token, profile=profile)))
         local = local_server(os.environ.get("HOOKLINE_DATABASE_URL") or DATABASE_URL_DEFAULT)
         if local is not None and Client(local).is_answering():
             return OverApi(Client(Target(local.url, token or local.token)))

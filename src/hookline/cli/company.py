@@ -14,6 +14,7 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it.")],
     url: options.Url = None,
     token: options.Token = None,
+    profile: options.Profile = None,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
@@ -21,7 +22,7 @@ def create(
     from hookline.cli.administration import administration
     from hookline.cli.console import console, write_json
 
-    made = administration(url, token, database, creates=True).create_company(name)
+    made = administration(url, token, profile, database, creates=True).create_company(name)
     if json:
         write_json(made)
         return
@@ -34,6 +35,7 @@ def create(
 def list_(
     url: options.Url = None,
     token: options.Token = None,
+    profile: options.Profile = None,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
@@ -41,7 +43,7 @@ def list_(
     from hookline.cli.administration import administration
     from hookline.cli.console import console, note, table, write_json
 
-    companies = administration(url, token, database).companies()
+    companies = administration(url, token, profile, database).companies()
     if json:
         write_json(companies)
     elif companies:

@@ -36,6 +36,11 @@ def note(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+def moment(instant: str) -> str:
+    """Show an instant of the API to a person."""
+    return instant.replace("T", " ").rstrip("Z")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
     """Lay out rows under headings, without lines; the last column may wrap."""
     result = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")

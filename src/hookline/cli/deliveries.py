@@ -34,6 +34,7 @@ def deliveries(
     size: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="Rows a page.")] = 20,
     url: options.Url = None,
     token: options.Token = None,
+    profile: options.Profile = None,
     json: options.Json = False,
 ) -> None:
     """Show the attempts to a subscription, newest first."""
@@ -41,7 +42,7 @@ def deliveries(
     from hookline.cli.console import console, note, write_json
     from hookline.cli.target import find
 
-    client = Client(find(url, token))
+    client = Client(find(url, token, profile=profile))
     found = client.call(
         "GET",
         f"/v1/webhooks/{_only_subscription(client) if subscription is None else subscription}/deliveries",
@@ -64,7 +65,7 @@ def log_table(rows: list[dict[str, Any]]) -> "Table":
     """Lay out rows of the log for people."""
     from rich.text import Text
 
-    from hookline.cli.console import table
+    from hookline.cli.console import moment, table
 
     def result(row: dict[str, Any]) -> Text:
         if row["success"]:
@@ -83,7 +84,7 @@ def log_table(rows: list[dict[str, Any]]) -> "Table":
         ("recorded (UTC)", "event", "type", "attempt", "answer", "took", "then"),
         (
             (
-                row["createdAt"].replace("T", " ").rstrip("Z"),
+                moment(row["createdAt"]),
                 row["eventId"],
                 row["eventType"],
                 str(row["attemptNumber"]),

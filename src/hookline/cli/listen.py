@@ -35,9 +35,17 @@ def listen(
     ] = None,
     fail: Annotated[int, typer.Option(min=0, metavar="N", help="Answer 503 to the first N of each webhook-id.")] = 0,
     delay: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait so long before each answer.")] = 0,
+    forward_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Hand genuine deliveries on to this program, and answer what it answers; 502 without it.",
+        ),
+    ] = None,
     count: Annotated[int, typer.Option(min=0, metavar="N", help="End after N requests. 0: after Ctrl-C.")] = 0,
     url: options.Url = None,
     token: options.Token = None,
+    profile: options.Profile = None,
     json: options.Json = False,
 ) -> None:
     """Receive, check and print deliveries on this machine.
@@ -52,10 +60,10 @@ def listen(
     _check_secret(secret, create=create)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways to end clean up alike
     report = _Report(count, as_json=json)
-    receiver = _receiver(host, port, secret, fail, delay, report)
+    receiver = _receiver(host, port, secret, fail, delay, report, forward_to)
     receiver.start()
     try:
-        with _subscription(receiver, company, url, token, wanted=create):
+        with _subscription(receiver, company, (url, token, profile), wanted=create):
             note(f"Listening on {receiver.url}" + ("" if receiver.secret else " without --secret: nothing is checked"))
             while not report.is_complete:
                 receiver.answered.acquire(timeout=WAIT_SECONDS)
@@ -106,7 +114,7 @@ def described(request: "Received") -> "Iterator[str]":
     from hookline.clock import rfc3339
 
     clock = rfc3339(request.at)[11:23]
-    mark, colour = ("✓", "green") if request.status == 200 else ("✗", "red")
+    mark, colour = ("✓", "green") if 200 <= request.status <= 299 else ("✗", "red")
     yield escape(f"{clock}  {request.webhook_id or 'no webhook-id'}  attempt {request.attempt or '?'}")
     yield (
         f"  X-Hub-Signature-256 {_marked(request.checks.hub)}   webhook-signature {_marked(request.checks.standard)}"
@@ -151,11 +159,15 @@ def _check_secret(secret: str | None, *, create: bool) -> None:
         )
 
 
-def _receiver(host: str, port: int, secret: str | None, fail: int, delay: float, report: _Report) -> "Receiver":
+def _receiver(
+    host: str, port: int, secret: str | None, fail: int, delay: float, report: _Report, forward_to: str | None
+) -> "Receiver":
     from hookline.cli.failure import Failure
+    from hookline.cli.forwarding import Forwarder
     from hookline.cli.receiver import Receiver
     from hookline.clock import SystemClock
 
+    forward = None if forward_to is None else Forwarder(forward_to)
     try:
         return Receiver(
             host=host,
@@ -165,6 +177,7 @@ def _receiver(host: str, port: int, secret: str | None, fail: int, delay: float,
             delay_seconds=delay,
             clock=SystemClock(),
             on_request=report,
+            forward=forward,
         )
     except OSError as error:
         raise Failure(
@@ -174,7 +187,7 @@ def _receiver(host: str, port: int, secret: str | None, fail: int, delay: float,
 
 @contextmanager
 def _subscription(
-    receiver: "Receiver", company_id: int | None, url: str | None, token: str | None, *, wanted: bool
+    receiver: "Receiver", company_id: int | None, server: tuple[str | None, str | None, str | None], *, wanted: bool
 ) -> "Iterator[None]":
     """Make a subscription that leads to the receiver, and remove it again."""
     if not wanted:
@@ -187,7 +200,8 @@ def _subscription(
     from hookline.cli.first_steps import program_name
     from hookline.cli.target import find
 
-    client = Client(find(url, token))
+    url, token, profile = server
+    client = Client(find(url, token, profile=profile))
     if company_id is None:
         named = [row["id"] for row in all_items(client, "/v1/companies") if row["name"] == COMPANY_NAME]
         body = msgspec.json.encode({"name": COMPANY_NAME})

@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from hookline import __version__
-from hookline.cli import company, deliveries, demo, distribute, listen, migrate, publish, serve, token
+from hookline.cli import (
+    company,
+    deliveries,
+    demo,
+    distribute,
+    events,
+    listen,
+    migrate,
+    publish,
+    serve,
+    tail,
+    token,
+    verify,
+)
 from hookline.cli.failure import EXIT_REFUSED, Failure
 from hookline.errors import HooklineError
 
@@ -18,7 +31,6 @@ app = typer.Typer(
     help="Sends webhooks: keeps each event on disk, delivers it signed, retries, and logs every attempt.",
     epilog="First time here? `hookline demo` shows it all; `hookline serve --dev` starts one to play with.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help is quick, and examples stay as typed
     pretty_exceptions_enable=False,
 )
@@ -44,6 +56,9 @@ app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("listen", epilog=listen.EXAMPLE)(listen.listen)
 app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.command("deliveries", epilog=deliveries.EXAMPLE)(deliveries.deliveries)
+app.command("events", epilog=events.EXAMPLE)(events.events)
+app.command("tail", epilog=tail.EXAMPLE)(tail.tail)
+app.command("verify", epilog=verify.EXAMPLE)(verify.verify)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
 app.command("distribute", epilog=distribute.EXAMPLE)(distribute.distribute)
 app.add_typer(company.app, name="company")

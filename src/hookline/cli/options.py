@@ -28,6 +28,15 @@ Token = Annotated[
         help="A bearer token. Found by itself beside a local server.",
     ),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        envvar="HOOKLINE_PROFILE",
+        help="Address and token of this name in ~/.config/hookline.toml.",
+    ),
+]
 Database = Annotated[
     str | None,
     typer.Option("--database", help="Work on this database itself: sqlite:///FILE or postgresql://…", metavar="URL"),

@@ -24,6 +24,7 @@ def publish(
     idempotency_key: Annotated[str | None, typer.Option(metavar="KEY", help="Makes it safe to repeat.")] = None,
     url: options.Url = None,
     token: options.Token = None,
+    profile: options.Profile = None,
     json: options.Json = False,
 ) -> None:
     """Publish an event. When this says so, it is on disk and will be delivered."""
@@ -38,7 +39,7 @@ def publish(
         raise Failure("--idempotency-key takes 1 to 255 visible ASCII characters.", "A UUID will do.", EXIT_USAGE)
     members = {"eventType": event_type, "companyIds": company, "id": event_id, "occurredAt": occurred_at}
     fixed = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
-    accepted = Client(find(url, token)).call(
+    accepted = Client(find(url, token, profile=profile)).call(
         "POST",
         "/v1/events",
         body=fixed[:-1] + b',"data":' + _data(data) + b"}",  # as typed: decoding it would turn 1.10 into 1.1

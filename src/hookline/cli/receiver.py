@@ -1,4 +1,7 @@
-"""A receiver on this machine: takes deliveries, checks their signatures, answers 200, or 503 where told to."""
+"""A receiver on this machine: takes deliveries, checks their signatures, answers 200, or 503 where told to.
+
+Where it hands deliveries on, the program behind it answers; what is not genuine never gets there.
+"""
 
 import threading
 from collections import OrderedDict
@@ -7,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, NamedTuple
 
 from hookline import __version__
-from hookline.cli.verification import Checks, verify
+from hookline.cli.verification import Check, Checks, verify
 from hookline.clock import Clock
 
 BODY_BYTES_MAX: Final = 1 << 20
@@ -16,6 +19,10 @@ DIGITS_MAX: Final = 12
 """A longer Content-Length is too large, and need not become a number first."""
 IDS_MAX: Final = 10_000
 """So many webhook ids are remembered for counting; the oldest is forgotten."""
+
+
+Forward = Callable[[Mapping[str, str], bytes], int]
+"""Hands headers and body on; returns the status to answer."""
 
 
 class Received(NamedTuple):
@@ -53,6 +60,7 @@ class Receiver:
         delay_seconds: float,
         clock: Clock,
         on_request: Callable[[Received], None],
+        forward: Forward | None = None,
     ) -> None:
         self.secret = secret
         self.answered = threading.Semaphore(0)
@@ -61,6 +69,7 @@ class Receiver:
         self._delay_seconds = delay_seconds
         self._clock = clock
         self._on_request = on_request
+        self._forward = forward
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -91,10 +100,18 @@ class Receiver:
         self._closing.wait(self._delay_seconds)
         checks = verify(self.secret, headers, body, at // 1000)
         with self._lock:
-            count = self._count(headers.get("webhook-id", ""))
-            status = 503 if count <= self._fail_first else 200
+            is_to_fail = self._count(headers.get("webhook-id", "")) <= self._fail_first
+        status = 503 if is_to_fail else self._status(headers, body, checks)
+        with self._lock:
             self._on_request(Received(at, path, headers, body, checks, status))
         return status
+
+    def _status(self, headers: Mapping[str, str], body: bytes, checks: Checks) -> int:
+        if self._forward is None:
+            return 200
+        if not (checks.are_valid or checks.hub is Check.UNCHECKED):
+            return 401
+        return self._forward(headers, body)
 
     def _count(self, webhook_id: str) -> int:
         count = self._seen.pop(webhook_id, 0) + 1
@@ -152,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _answer(self, status: int) -> None:
-        body = b"thanks\n" if status == 200 else b"not now\n"
+        body = b"thanks\n" if 200 <= status <= 299 else b"not now\n"
         self.send_response(status)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))

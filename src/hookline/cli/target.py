@@ -1,7 +1,7 @@
 """Which server a command talks to, and with which token.
 
-What is said on the command line or in the environment goes first; else the note that a running server leaves beside
-its database (`<database>.local`) names both.
+What is said on the command line or in the environment goes first, as such or as the name of a profile; else the note
+that a running server leaves beside its database (`<database>.local`) names both.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hookline.cli.failure import EXIT_UNREACHED, EXIT_USAGE, Failure
+from hookline.cli.profiles import profile_named
 
 DATABASE_URL_DEFAULT = "sqlite:///hookline.db"
 
@@ -22,8 +23,16 @@ class Target(NamedTuple):
     token: str
 
 
-def find(url: str | None, token: str | None, environment: Mapping[str, str] = os.environ) -> Target:
+def find(
+    url: str | None,
+    token: str | None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    profile: str | None = None,
+) -> Target:
     """Return the server to talk to, or raise `Failure` with what to type instead."""
+    if profile is not None:
+        url, token = _of_profile(profile, url, token, environment)
     local = local_server(environment.get("HOOKLINE_DATABASE_URL") or DATABASE_URL_DEFAULT)
     if url is None and local is None:
         raise Failure(
@@ -47,6 +56,21 @@ def find(url: str | None, token: str | None, environment: Mapping[str, str] = os
             "the token holds something else than visible ASCII characters.", "Copy it again, whole.", EXIT_USAGE
         )
     return Target(address, token)
+
+
+def _of_profile(
+    profile: str, url: str | None, token: str | None, environment: Mapping[str, str]
+) -> tuple[str, str | None]:
+    """Return the profile's address, and its token unless one is said; two addresses are a contradiction.
+
+    The token of one server must not reach the other, whichever of the two was meant.
+    """
+    address, its_token = profile_named(profile, environment)
+    if url is not None and url.rstrip("/") != address.rstrip("/"):
+        raise Failure(
+            f"profile {profile!r} is {address}, and --url (or HOOKLINE_URL) is {url}.", "Say one of them.", EXIT_USAGE
+        )
+    return address, token or its_token
 
 
 def local_server(database_url: str) -> Target | None:

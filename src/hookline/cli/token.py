@@ -25,6 +25,7 @@ def create(
     ] = None,
     url: options.Url = None,
     token: options.Token = None,
+    profile: options.Profile = None,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
@@ -40,7 +41,7 @@ def create(
             EXIT_USAGE,
         )
     ends_at = None if expires_at is None else _instant(expires_at)
-    made = administration(url, token, database, creates=True).create_token(name, role, company, ends_at)
+    made = administration(url, token, profile, database, creates=True).create_token(name, role, company, ends_at)
     if json:
         write_json(made)
         return
@@ -53,6 +54,7 @@ def list_(
     company: Company = None,
     url: options.Url = None,
     token: options.Token = None,
+    profile: options.Profile = None,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
@@ -60,7 +62,7 @@ def list_(
     from hookline.cli.administration import administration
     from hookline.cli.console import console, note, table, write_json
 
-    tokens = administration(url, token, database).tokens(company)
+    tokens = administration(url, token, profile, database).tokens(company)
     if json:
         write_json(tokens)
     elif tokens:
@@ -78,6 +80,7 @@ def revoke(
     company: Company = None,
     url: options.Url = None,
     token: options.Token = None,
+    profile: options.Profile = None,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
@@ -85,7 +88,7 @@ def revoke(
     from hookline.cli.administration import administration
     from hookline.cli.console import note, write_json
 
-    administration(url, token, database).revoke_token(company, token_id)
+    administration(url, token, profile, database).revoke_token(company, token_id)
     if json:
         write_json({"id": token_id, "revoked": True})
     else:
