@@ -5,11 +5,12 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
@@ -24,6 +25,23 @@ COMMIT_SECONDS: Final = 10
 """The longest that settling an attempt may take before another node could claim it."""
 SECRET_KEY_BYTES: Final = 32
 OPERATOR_TOKEN_LENGTHS: Final = range(32, 257)
+NAT64_PREFIX_LENGTHS: Final = (32, 40, 48, 56, 64, 96)
+_PROXY: Final = re.compile(
+    r"http://(?:(?P<credential>[^:@/ ]+:[^:@/ ]*)@)?"
+    r"(?:(?P<host>[A-Za-z0-9.-]+)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\]):(?P<port>[0-9]{1,5})/?",
+    re.ASCII,
+)
+
+
+class EgressProxy(Struct, frozen=True, kw_only=True):
+    """An HTTP proxy that all attempts go through."""
+
+    host: str
+    port: int
+    address: IPv4Address | IPv6Address | None
+    """Where the host is one."""
+    credential: str | None
+    """User name and password with a colon between."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -43,7 +61,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[Network, ...]
     egress_deny: tuple[Network, ...]
     egress_allow_hosts: tuple[str, ...]
+    egress_proxy: EgressProxy | None
     ca_file: str | None
+    nat64_prefix: IPv6Network | None
     retry_delays_seconds: tuple[int, ...]
     circuit: bool
     """Whether receivers that only fail are left alone."""
@@ -92,7 +112,9 @@ SETTINGS: Final = (
     Setting("HOOKLINE_EGRESS_ALLOW", "none", "CIDR list of otherwise refused addresses that may be called"),
     Setting("HOOKLINE_EGRESS_DENY", "none", "CIDR list of addresses never called; beats every allowance"),
     Setting("HOOKLINE_EGRESS_ALLOW_HOSTS", "none", "internal host names that callback URLs may use"),
+    Setting("HOOKLINE_EGRESS_PROXY", "none", "HTTP proxy for all attempts: `http://[user:password@]host:port`"),
     Setting("HOOKLINE_CA_FILE", "none", "PEM file of further certificate authorities to trust"),
+    Setting("HOOKLINE_NAT64_PREFIX", "none", "the NAT64 prefix of this network, like `2001:db8:64::/96`"),
     Setting("HOOKLINE_RETRY_DELAYS_SECONDS", "10,60,300", "waits before the retries where a subscription names none"),
     Setting("HOOKLINE_CIRCUIT", "on", "`off`: a receiver that only fails is tried as often as any other"),
     Setting(
@@ -108,9 +130,6 @@ SETTINGS: Final = (
     Setting("HOOKLINE_MIGRATE", "apply", "`check`: refuse to start on an older schema instead of migrating"),
 )
 
-NOT_YET: Final = ("HOOKLINE_EGRESS_PROXY", "HOOKLINE_NAT64_PREFIX")
-"""Promised, and not done by this version: whoever relies on one must not be called past it."""
-
 OF_COMMANDS: Final = ("HOOKLINE_URL", "HOOKLINE_TOKEN", "HOOKLINE_PROFILE", "HOOKLINE_CONFIG", "HOOKLINE_SECRET")
 """What commands that talk to a server read."""
 LIKENESS: Final = 0.85
@@ -122,9 +141,6 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
 
     `needs_secret_key` False: for work on the database that opens nothing sealed.
     """
-    for name in NOT_YET:
-        if environment.get(name, "").strip():
-            raise StartRefused(f"{name}: is not supported by this version yet, and would be ignored. Leave it out.")
     read = _Reader(environment)
     is_development = read.choice("HOOKLINE_MODE", ("production", "development"), "production") == "development"
     host = read.text("HOOKLINE_HOST", "127.0.0.1")
@@ -144,7 +160,9 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
         egress_allow=read.parsed("HOOKLINE_EGRESS_ALLOW", _networks, ()),
         egress_deny=read.parsed("HOOKLINE_EGRESS_DENY", _networks, ()),
         egress_allow_hosts=read.parsed("HOOKLINE_EGRESS_ALLOW_HOSTS", _words, ()),
+        egress_proxy=read.parsed("HOOKLINE_EGRESS_PROXY", _proxy, None),
         ca_file=read.parsed("HOOKLINE_CA_FILE", str, None),
+        nat64_prefix=read.parsed("HOOKLINE_NAT64_PREFIX", _nat64_prefix, None),
         retry_delays_seconds=read.parsed("HOOKLINE_RETRY_DELAYS_SECONDS", _delays, (10, 60, 300)),
         circuit=read.choice("HOOKLINE_CIRCUIT", ("on", "off"), "on") == "on",
         deactivate_after_days=read.integer("HOOKLINE_DEACTIVATE_AFTER_DAYS", 5, 0, 3650),
@@ -173,9 +191,7 @@ def misspelt(environment: Iterable[str]) -> list[tuple[str, str]]:
     Others that begin alike are left in peace: clusters set some of the kind of `HOOKLINE_SERVICE_HOST` by themselves.
     """
     known = [setting.name for setting in SETTINGS]
-    strange = [
-        name for name in environment if name.startswith("HOOKLINE") and name not in {*known, *NOT_YET, *OF_COMMANDS}
-    ]
+    strange = [name for name in environment if name.startswith("HOOKLINE") and name not in {*known, *OF_COMMANDS}]
     near = [(name, get_close_matches(name, known, n=1, cutoff=LIKENESS)) for name in sorted(strange)]
     return [(name, meant[0]) for name, meant in near if meant]
 
@@ -260,6 +276,29 @@ def _public_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _proxy(text: str) -> EgressProxy:
+    """Read the address of a proxy; what is wrong with it is never shown, for it may hold a password."""
+    parts = _PROXY.fullmatch(text)
+    if parts is None or not 1 <= int(parts["port"]) <= 65535:
+        raise ValueError("expected http://host:port or http://user:password@host:port, user and password %-encoded")
+    host = (parts["host"] or parts["ipv6"]).lower()
+    credential = parts["credential"]
+    return EgressProxy(
+        host=host,
+        port=int(parts["port"]),
+        address=_address(host),
+        credential=None if credential is None else unquote(credential),
+    )
+
+
+def _nat64_prefix(text: str) -> IPv6Network:
+    prefix = ip_network(text)
+    if not isinstance(prefix, IPv6Network) or prefix.prefixlen not in NAT64_PREFIX_LENGTHS:
+        lengths = ", ".join(f"/{length}" for length in NAT64_PREFIX_LENGTHS)
+        raise ValueError(f"expected an IPv6 prefix of length {lengths} (RFC 6052, 2.2), found {text!r}")
+    return prefix
+
+
 def _operator_token(text: str) -> str:
     if len(text) not in OPERATOR_TOKEN_LENGTHS or not all("!" <= character <= "~" for character in text):
         raise ValueError("expected 32 to 256 visible ASCII characters")
@@ -287,12 +326,15 @@ def _delays(text: str) -> tuple[int, ...]:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host)
     except ValueError:
-        return False
+        return None
 
 
 def _in_url(host: str) -> str:

@@ -138,11 +138,12 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         if "engine" in settings.roles:
             sender = GrantingSender(
                 Sender(
-                    resolver=DnsResolver(hosts_file_names=settings.egress_allow_hosts),
+                    resolver=DnsResolver(hosts_file_names=_names_of_ours(settings)),
                     rules=rules,
                     clock=clock,
                     trust=client_context(settings.ca_file),
                     idle_connections_max=settings.max_in_flight,
+                    proxy=settings.egress_proxy,
                 ),
                 clock,
             )
@@ -254,6 +255,11 @@ def _engine(
         telemetry=telemetry,
         chores=chores,
     )
+
+
+def _names_of_ours(settings: Settings) -> Sequence[str]:
+    """Name the hosts that may also stand in the hosts file."""
+    return [*settings.egress_allow_hosts, *([settings.egress_proxy.host] if settings.egress_proxy else [])]
 
 
 def _storage(settings: Settings, clock: Clock, telemetry: Telemetry | None) -> Storage:

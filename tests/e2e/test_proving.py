@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-from .harness import Client, until
+from .harness import Client, Server, until
 from .receiver import Arrival, Receiver, Reply
 
 SECRET = "client-secret-of-the-token-server"
@@ -74,3 +74,18 @@ def test_a_failed_token_request_is_a_failed_attempt(operator: Client, receiver: 
     rows = _settled(member, made["id"], 2)
     assert [(row["error"], row["httpStatus"]) for row in rows] == [("oauth", None), (None, 200)]
     assert rows[0]["detail"] == "The token server answered 400 (invalid_client)."
+
+
+def test_deliveries_go_through_the_proxy(own_server: Callable[..., Server], receiver: Receiver) -> None:
+    """The receiver is its own proxy: it answers CONNECT like any request, and is then asked on the same connection."""
+    server = own_server(HOOKLINE_EGRESS_PROXY=f"http://ann:s3cret@127.0.0.1:{receiver.port}")
+    operator = server.client()
+    member = operator.member_of(operator.company())
+    made = member.made("POST", "/v1/webhooks", {"callbackUrl": "http://localhost:9/hook"})
+    operator.publish(made["companyId"])
+    receiver.wait_at("/hook", 1)
+    (asked,) = receiver.at("127.0.0.1:9")
+    assert asked.head.startswith(b"CONNECT 127.0.0.1:9 HTTP/1.1\r\n")
+    assert asked.headers["proxy-authorization"] == "Basic YW5uOnMzY3JldA=="
+    assert "s3cret" not in server.log
+    operator.close()

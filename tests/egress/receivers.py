@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from hookline.clock import Clock, SystemClock
+from hookline.config import EgressProxy
 from hookline.egress.resolver import LOCALHOST, Answer, Resolver
 from hookline.egress.sender import Call, Sender
 from hookline.egress.tls import client_context
@@ -61,8 +62,32 @@ class Peer:
         """Wait until the other side has closed; return what came before."""
         return await self._reader.read()
 
+    async def head(self) -> bytes:
+        """Read a request that has no body and keep it in `Receiver.requests`."""
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        self._receiver.requests.append(head)
+        return head
+
+    async def relay(self, host: str, port: int) -> None:
+        """Pass on what comes from either side, until one has gone."""
+        reader, writer = await asyncio.open_connection(host, port)
+        ways = [asyncio.create_task(_pass_on(*way)) for way in ((self._reader, writer), (reader, self._writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            writer.transport.abort()
+
     def reset(self) -> None:
         self._writer.transport.abort()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while piece := await reader.read(65536):
+        writer.write(piece)
+        await writer.drain()
 
 
 Script = Callable[[Peer], Awaitable[None]]
@@ -144,6 +169,7 @@ def sender(
     trust: ssl.SSLContext | None = None,
     clock: Clock | None = None,
     idle_connections_max: int = 100,
+    proxy: EgressProxy | None = None,
 ) -> Sender:
     return Sender(
         resolver=resolver or ScriptedResolver(),
@@ -151,6 +177,7 @@ def sender(
         clock=clock or SystemClock(),
         trust=trust or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         idle_connections_max=idle_connections_max,
+        proxy=proxy,
     )
 
 

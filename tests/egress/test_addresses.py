@@ -1,10 +1,11 @@
 """Every dangerous address in every form, and the near misses beside it."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
 
-from hookline.egress.addresses import Refusal, classify, embedded, judge
+from hookline.egress.addresses import Refusal, classify, embedded, judge, translated
 
 DANGEROUS = {
     Refusal.UNSPECIFIED: "0.0.0.0 ::",
@@ -135,3 +136,47 @@ def test_allowing_the_outside_does_not_allow_the_address_inside() -> None:
 
 def test_denying_an_address_denies_it_inside_another() -> None:
     assert judge(ip_address("64:ff9b::8.8.8.8"), deny=[ip_network("8.8.8.8/32")]) is Refusal.DENIED
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text"),  # the examples of RFC 6052, 2.4
+    [
+        ("2001:db8::/32", "2001:db8:c000:221::"),
+        ("2001:db8:100::/40", "2001:db8:1c0:2:21::"),
+        ("2001:db8:122::/48", "2001:db8:122:c000:2:2100::"),
+        ("2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"),
+        ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"),
+        ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
+    ],
+)
+def test_translated_address_is_found_by_the_length_of_the_prefix(prefix: str, text: str) -> None:
+    assert translated(ip_address(text), IPv6Network(prefix)) == IPv4Address("192.0.2.33")
+    assert judge(ip_address(text), nat64_prefix=IPv6Network(prefix)) is Refusal.DOCUMENTATION
+
+
+@pytest.mark.parametrize("prefix", ["2a00:64::/96", "64:ff9b:1:fffe::/96", "fd00:64::/96"])
+def test_behind_the_networks_own_prefix_the_inside_alone_is_judged(prefix: str) -> None:
+    own = IPv6Network(prefix)
+
+    def judged(inside: str, *, deny: Sequence[str] = (), allow: Sequence[str] = ()) -> Refusal | None:
+        return judge(
+            own[int(IPv4Address(inside))],
+            nat64_prefix=own,
+            allow_loopback=True,
+            allow=[ip_network(each) for each in allow],
+            deny=[ip_network(each) for each in deny],
+        )
+
+    assert judged("8.8.8.8") is None
+    assert judged("10.0.0.1") is Refusal.PRIVATE
+    assert judged("127.0.0.1") is Refusal.LOOPBACK
+    assert judged("169.254.169.254") is Refusal.METADATA
+    assert judged("10.0.0.1", allow=["10.0.0.0/8"]) is None
+    assert judged("10.0.0.1", allow=[prefix]) is Refusal.PRIVATE
+    assert judged("8.8.8.8", deny=["8.8.8.8/32"]) is Refusal.DENIED
+    assert judged("8.8.8.8", deny=[prefix]) is Refusal.DENIED
+
+
+def test_other_addresses_are_judged_as_without_a_prefix() -> None:
+    for text, refusal in CASES:
+        assert judge(ip_address(text), nat64_prefix=IPv6Network("2a00:64::/96")) is refusal

@@ -1,6 +1,6 @@
 """Which callback URLs pass: a table of what is refused, with why, and of what is not."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 
 import pytest
 
@@ -457,6 +457,7 @@ def test_rules_follow_the_settings() -> None:
             "HOOKLINE_EGRESS_ALLOW": "10.0.0.0/8",
             "HOOKLINE_EGRESS_DENY": "10.1.0.0/16",
             "HOOKLINE_EGRESS_ALLOW_HOSTS": "Billing",
+            "HOOKLINE_NAT64_PREFIX": "2a00:64::/96",
         }
     )
     rules = rules_of(settings, port=12345)
@@ -465,9 +466,12 @@ def test_rules_follow_the_settings() -> None:
         allow_loopback=True,
         allow_networks=(ip_network("10.0.0.0/8"),),
         deny_networks=(ip_network("10.1.0.0/16"),),
+        nat64_prefix=IPv6Network("2a00:64::/96"),
         allow_hosts=frozenset({"billing"}),
         own_addresses=(ip_address("0.0.0.0"),),
         own_port=12345,
         own_host="hooks.example.com",
     )
+    assert judge_destination(ip_address("2a00:64::127.0.0.1"), 443, rules) is not None
+    assert judge_destination(ip_address("2a00:64::8.8.8.8"), 443, rules) is None
     assert rules.listens_everywhere

@@ -107,17 +107,25 @@ def classify(address: Address) -> Refusal | None:
 
 
 def judge(
-    address: Address, *, allow: Sequence[Network] = (), deny: Sequence[Network] = (), allow_loopback: bool = False
+    address: Address,
+    *,
+    allow: Sequence[Network] = (),
+    deny: Sequence[Network] = (),
+    allow_loopback: bool = False,
+    nat64_prefix: IPv6Network | None = None,
 ) -> Refusal | None:
     """Judge an address by the operator's lists and the table: deny beats allow beats table.
 
     An IPv4 address inside an IPv6 one is judged as well: what leads to a refused address is refused, however it is
-    written, and to allow the outside does not allow the inside.
+    written, and to allow the outside does not allow the inside. Behind the network's own `nat64_prefix` stands the
+    IPv4 address inside and nothing else: the outside is only denied by name.
     """
-    faces = _faces(address)
+    inside = translated(address, nat64_prefix) if nat64_prefix is not None and address in nat64_prefix else None
+    faces = _faces(address) if inside is None else (address, inside)
     if any(each in network for each in faces for network in deny):
         return Refusal.DENIED
-    refused = [each for each in faces if not any(each in network for network in allow)]
+    judged = faces if inside is None else (inside,)
+    refused = [each for each in judged if not any(each in network for network in allow)]
     refusal = _first(_by_table(each) for each in refused)
     return None if refusal is Refusal.LOOPBACK and allow_loopback and len(faces) == 1 else refusal
 
@@ -138,6 +146,15 @@ def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
     if number >> 96 == 0x2001_0000:  # Teredo: the server, and the client with all bits turned over
         return (IPv4Address(number >> 64 & 0xFFFF_FFFF), IPv4Address(low ^ 0xFFFF_FFFF))
     return ()
+
+
+def translated(address: Address, prefix: IPv6Network) -> IPv4Address:
+    """Return the IPv4 address that NAT64 under `prefix` leads to: RFC 6052, 2.2, which leaves bits 64 to 71 out."""
+    number = int(address)
+    if prefix.prefixlen == 96:
+        return IPv4Address(number & 0xFFFF_FFFF)
+    without_gap = (number >> 64) << 56 | number & (1 << 56) - 1
+    return IPv4Address(without_gap >> (88 - prefix.prefixlen) & 0xFFFF_FFFF)
 
 
 def _faces(address: Address) -> tuple[Address, ...]:

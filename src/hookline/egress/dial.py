@@ -1,6 +1,7 @@
 """From a parsed URL to an open connection: look up, judge every answer, connect, prove who it is.
 
-The only place that opens sockets. Connects to judged addresses and to nothing else; a name never reaches `connect`.
+The only place that opens sockets. Connects to judged addresses and to nothing else, or has the operator's proxy connect
+to them; a name never reaches `connect`, nor the proxy.
 """
 
 import asyncio
@@ -12,11 +13,13 @@ from typing import Final
 from msgspec import Struct
 
 from hookline.clock import Clock
+from hookline.config import EgressProxy
 from hookline.egress import faults
 from hookline.egress.addresses import Address
-from hookline.egress.faults import BLOCKED, NO_ROUTE, NO_ROUTE_NUMBERS, Fault
+from hookline.egress.faults import BLOCKED, NO_ROUTE, NO_ROUTE_NUMBERS, PROXY_UNREACHED, Fault
 from hookline.egress.http1 import Connection
 from hookline.egress.resolver import Resolver
+from hookline.egress.tunnel import Tunnel, connect_request
 from hookline.egress.url import CallbackUrl, UrlRules, judge_destination
 from hookline.model import Timings
 
@@ -46,12 +49,13 @@ class Undialled(Struct, frozen=True):
 
 
 class Dialler:
-    """Open connections under the rules."""
+    """Open connections under the rules, through the proxy where there is one."""
 
-    def __init__(self, *, resolver: Resolver, rules: UrlRules, clock: Clock) -> None:
+    def __init__(self, *, resolver: Resolver, rules: UrlRules, clock: Clock, proxy: EgressProxy | None = None) -> None:
         self._resolver = resolver
         self._rules = rules
         self._clock = clock
+        self._proxy = proxy
 
     async def dial(
         self, url: CallbackUrl, trust: ssl.SSLContext, *, deadline: float, timeout_seconds: float
@@ -118,6 +122,8 @@ class Dialler:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
+                if self._proxy is not None:
+                    return await self._connect_through(self._proxy, address, port)
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._clock), str(address), port, flags=NUMERIC_ONLY
                 )
@@ -126,6 +132,33 @@ class Dialler:
             return faults.connect_slow(CONNECT_SECONDS)
         except OSError as error:
             return NO_ROUTE if error.errno in NO_ROUTE_NUMBERS else faults.connect_failed(error)
+
+    async def _connect_through(self, proxy: EgressProxy, address: Address, port: int) -> Connection | Fault:
+        """Have the proxy connect to an address; where the proxy itself is, is the operator's word and not judged."""
+        connection = Connection(self._clock)
+        tunnel = await self._reach(proxy, connect_request(proxy, address, port), connection)
+        if isinstance(tunnel, Fault):
+            return tunnel
+        fault: Fault | None = PROXY_UNREACHED
+        try:
+            fault = await tunnel.opened
+        finally:
+            if fault is not None:
+                tunnel.close()
+        return fault or connection
+
+    async def _reach(self, proxy: EgressProxy, request: bytes, inner: Connection) -> Tunnel | Fault:
+        found = (proxy.address,) if proxy.address is not None else await self._resolver.resolve(proxy.host)
+        addresses = () if isinstance(found, Fault) else _in_order(found)[:ADDRESSES_TRIED_MAX]
+        for address in addresses:
+            try:
+                _, tunnel = await asyncio.get_running_loop().create_connection(
+                    lambda: Tunnel(request, inner), str(address), proxy.port, flags=NUMERIC_ONLY
+                )
+            except OSError:
+                continue
+            return tunnel
+        return PROXY_UNREACHED
 
 
 async def _secure(connection: Connection, url: CallbackUrl, trust: ssl.SSLContext) -> Connection | Fault:

@@ -25,6 +25,17 @@ CLOSED: Final = Fault(ErrorClass.PROTOCOL, "The receiver closed the connection w
 CLOSED_MIDWAY: Final = Fault(ErrorClass.PROTOCOL, "The receiver closed the connection in the middle of its answer.")
 RESET: Final = Fault(ErrorClass.PROTOCOL, "The receiver reset the connection without an answer.")
 NO_ROUTE: Final = Fault(ErrorClass.CONNECT, "The receiver's address cannot be reached from here.")
+PROXY_UNREACHED: Final = Fault(ErrorClass.CONNECT, "The proxy that Hookline sends through cannot be reached.")
+PROXY_CLOSED: Final = Fault(ErrorClass.CONNECT, "The proxy that Hookline sends through closed the connection.")
+PROXY_REFUSED: Final = Fault(
+    ErrorClass.CONNECT, "The proxy that Hookline sends through could not connect to the receiver."
+)
+PROXY_REFUSES_US: Final = Fault(
+    ErrorClass.CONNECT, "The proxy that Hookline sends through does not let it connect to the receiver."
+)
+PROXY_UNREADABLE: Final = Fault(
+    ErrorClass.CONNECT, "The proxy that Hookline sends through gave an answer that is not HTTP."
+)
 TLS_CLOSED: Final = Fault(ErrorClass.TLS, "The receiver closed the connection during the TLS handshake.")
 
 NO_ROUTE_NUMBERS: Final = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})

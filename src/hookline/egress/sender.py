@@ -1,6 +1,6 @@
 """One attempt: one request out, one `Outcome` back. The receiver's and the network's faults are values.
 
-Never sends a request twice, follows no redirect, keeps no cookie, reads no proxy setting.
+Never sends a request twice, follows no redirect, keeps no cookie, reads no proxy setting of the machine's.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from hookline.clock import Clock
+from hookline.config import EgressProxy
 from hookline.egress.dial import Dialled, Dialler
 from hookline.egress.faults import BLOCKED, Fault
 from hookline.egress.http1 import Connection, Response
@@ -95,11 +96,12 @@ class Sender:
         clock: Clock,
         trust: ssl.SSLContext,
         idle_connections_max: int = IDLE_CONNECTIONS_MAX,
+        proxy: EgressProxy | None = None,
     ) -> None:
         self._resolver = resolver
         self._clock = clock
         self._trust = trust
-        self._dialler = Dialler(resolver=resolver, rules=rules, clock=clock)
+        self._dialler = Dialler(resolver=resolver, rules=rules, clock=clock, proxy=proxy)
         self._pool = Pool(clock, idle_connections_max=idle_connections_max)
 
     async def send(self, call: Call) -> Outcome:

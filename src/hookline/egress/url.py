@@ -5,7 +5,7 @@ text, so no second parser can read it differently. Grammar: RFC 3986, narrowed; 
 """
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -71,6 +71,7 @@ class UrlRules(Struct, frozen=True, kw_only=True):
     """Development: loopback addresses and the name `localhost`, on any port but ours."""
     allow_networks: tuple[Network, ...] = ()
     deny_networks: tuple[Network, ...] = ()
+    nat64_prefix: IPv6Network | None = None
     allow_hosts: frozenset[str] = frozenset()
     """Internal names, lower case. Only the name is allowed by this; what it leads to is judged like any address."""
     own_addresses: tuple[Address, ...] = ()
@@ -92,6 +93,7 @@ def rules_of(settings: Settings, *, port: int) -> UrlRules:
         allow_loopback=settings.is_development,
         allow_networks=settings.egress_allow,
         deny_networks=settings.egress_deny,
+        nat64_prefix=settings.nat64_prefix,
         allow_hosts=frozenset(settings.egress_allow_hosts),
         own_addresses=tuple(filter(None, [_literal(settings.host)])),
         own_port=port,
@@ -149,7 +151,13 @@ def judge_destination(address: Address, port: int, rules: UrlRules) -> Refusal |
     """Judge where a connection would go; used for the address in a URL and for every answer of DNS."""
     if port == rules.own_port and (address.is_loopback or address in rules.own_addresses):
         return Refusal.OWN
-    return judge(address, allow=rules.allow_networks, deny=rules.deny_networks, allow_loopback=rules.allow_loopback)
+    return judge(
+        address,
+        allow=rules.allow_networks,
+        deny=rules.deny_networks,
+        allow_loopback=rules.allow_loopback,
+        nat64_prefix=rules.nat64_prefix,
+    )
 
 
 # --- the text --------------------------------------------------------------------------------------------------------
