@@ -57,6 +57,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         lease_seconds=45,
         max_in_flight=1000,
         host_max_in_flight=200,
+        retention_days=30,
         quota_subscriptions=100,
         drain_seconds=5,
         migrate="apply",

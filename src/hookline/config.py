@@ -74,6 +74,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_seconds: int
     max_in_flight: int
     host_max_in_flight: int
+    retention_days: int
     quota_subscriptions: int
     drain_seconds: int
     migrate: str
@@ -120,6 +121,7 @@ SETTINGS: Final = (
     Setting(
         "HOOKLINE_DEACTIVATE_AFTER_DAYS", "5", "of failures only, then a subscription becomes inactive; `0`: never"
     ),
+    Setting("HOOKLINE_RETENTION_DAYS", "30", "how long events, attempts and bodies are kept after their end"),
     Setting("HOOKLINE_EVENT_SOURCE", "the public URL", "CloudEvents `source`"),
     Setting("HOOKLINE_TIMEOUT_SECONDS_MAX", "30", "the longest `timeoutSeconds`"),
     Setting("HOOKLINE_LEASE_SECONDS", "45", "how long a claimed delivery waits for a node that died"),
@@ -171,6 +173,7 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
         lease_seconds=read.integer("HOOKLINE_LEASE_SECONDS", 45, 1, 3600),
         max_in_flight=read.integer("HOOKLINE_MAX_IN_FLIGHT", 1000, 1, 100_000),
         host_max_in_flight=read.integer("HOOKLINE_HOST_MAX_IN_FLIGHT", 200, 1, 100_000),
+        retention_days=read.integer("HOOKLINE_RETENTION_DAYS", 30, 1, 3650),
         quota_subscriptions=read.integer("HOOKLINE_QUOTA_SUBSCRIPTIONS", 100, 1, 1_000_000),
         drain_seconds=read.integer("HOOKLINE_DRAIN_SECONDS", 5, 0, 600),
         migrate=read.choice("HOOKLINE_MIGRATE", ("apply", "check"), "apply"),

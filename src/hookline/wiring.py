@@ -31,6 +31,7 @@ from hookline.engine import Chore, Engine, Limits
 from hookline.errors import StartRefused
 from hookline.model import PayloadVersion, Role
 from hookline.publishing import Publisher
+from hookline.retention import Retention
 from hookline.sealing import Keyring, Unsealable
 from hookline.storage.migrate import migrations
 from hookline.storage.protocol import Storage, SubscriptionQuery
@@ -156,7 +157,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 rules=rules,
                 clock=clock,
                 telemetry=telemetry,
-                chores=[Announcer(storage, publisher).step],
+                chores=[Announcer(storage, publisher).step, Retention(storage, clock, settings.retention_days).step],
             )
         app = create_app(
             Api(

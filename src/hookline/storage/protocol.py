@@ -580,6 +580,23 @@ class Storage(Protocol):
         """
         ...
 
+    async def expire_held(self, retention_ms: int, limit: int) -> int:
+        """End up to `limit` deliveries that were held for longer than their company's retention; return how many.
+
+        They are dead, reason `expired`, and leave notices as others do. Where the company has no retention of its own
+        it is `retention_ms`. Counts whole days (UTC): it may be up to one later.
+        """
+        ...
+
+    async def forget(self, retention_ms: int, limit: int) -> bool:
+        """Do one short step of forgetting what has had its time; True: there is more to do at once.
+
+        An ended delivery goes when its company's retention (or `retention_ms`) has passed since its end, its attempts
+        with it at the latest; an event, and with it its id, when none of its deliveries is left and it is older than
+        that itself. What is open stays, with all that it needs. Counts whole days, as `expire_held`.
+        """
+        ...
+
     async def prepare_days(self) -> None:
         """Make room for the days to come, where rows are kept by days. Late or never, it costs speed alone."""
         ...

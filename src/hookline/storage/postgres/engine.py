@@ -17,6 +17,7 @@ from hookline.storage.postgres import (
     audit,
     buckets,
     directory,
+    forgetting,
     lanes,
     log,
     notices,
@@ -91,6 +92,7 @@ class PostgresStorage:
         self._database = Database(dsn, clock, patience or Patience(), self._hints.reconnect)
         self._publishes = Groups[Publication, PublishResult](self._publish, publishing.bytes_of)
         self._days = Days(self._database)
+        self._walk = forgetting.Walk(self._database)
         self._turn = asyncio.Lock()
         """The engine's verbs of one node go one after the other: a claim sees the room that settlements asked for with
         it have made, and finds no lane locked by them."""
@@ -194,6 +196,15 @@ class PostgresStorage:
 
     async def forget_keys(self, limit: int) -> int:
         return await self._database.write(lambda transaction: upkeep.forget_keys(transaction, limit))
+
+    async def expire_held(self, retention_ms: int, limit: int) -> int:
+        return await self._database.write(lambda transaction: forgetting.expire_held(transaction, retention_ms, limit))
+
+    async def forget(self, retention_ms: int, limit: int) -> bool:
+        if await self._walk.step(retention_ms, limit) or await self.drop_days(retention_ms, limit):
+            return True
+        self._walk.begin_again()
+        return False
 
     async def prepare_days(self) -> None:
         await self._days.prepare()

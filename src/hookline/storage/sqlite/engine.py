@@ -49,6 +49,7 @@ from hookline.storage.sqlite import (
     accounts,
     audit,
     directory,
+    forgetting,
     lanes,
     log,
     notices,
@@ -101,6 +102,7 @@ class SqliteStorage:
         self._open_readers = readers
         self._vfs = vfs
         self._lock = FileLock(path)
+        self._walk = forgetting.Walk()
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._lookups: Readers | None = None
@@ -205,6 +207,12 @@ class SqliteStorage:
 
     async def forget_keys(self, limit: int) -> int:
         return await self._write(lambda transaction: upkeep.forget_keys(transaction, limit))
+
+    async def expire_held(self, retention_ms: int, limit: int) -> int:
+        return await self._write(lambda transaction: forgetting.expire_held(transaction, retention_ms, limit))
+
+    async def forget(self, retention_ms: int, limit: int) -> bool:
+        return await self._write(lambda transaction: self._walk.step(transaction, retention_ms, limit))
 
     async def prepare_days(self) -> None:
         """Nothing is kept by days here."""

@@ -139,6 +139,7 @@ ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_payload_version
 ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_inactive CHECK (active = (inactive_at IS NULL));
 CREATE INDEX subscriptions_of_company ON subscriptions (company_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX subscriptions_deleted ON subscriptions (id) WHERE deleted_at IS NOT NULL;
+CREATE INDEX subscriptions_inactive ON subscriptions (inactive_at) WHERE inactive_at IS NOT NULL AND deleted_at IS NULL;
 
 -- What matching saw of a subscription, by its company's revision; read where an event's revision is asked for.
 CREATE TABLE subscription_revisions (

@@ -17,6 +17,7 @@ CREATE TABLE companies (
   created_at INTEGER NOT NULL,
   deleted_at INTEGER
 ) STRICT;
+CREATE INDEX companies_retention ON companies (retention_days) WHERE retention_days IS NOT NULL;
 
 -- Of people and programs of a company; each may hold many short-lived tokens.
 CREATE TABLE accounts (
@@ -86,6 +87,7 @@ CREATE TABLE subscriptions (
 ) STRICT;
 CREATE INDEX subscriptions_of_company ON subscriptions (company_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX subscriptions_deleted ON subscriptions (id) WHERE deleted_at IS NOT NULL;
+CREATE INDEX subscriptions_inactive ON subscriptions (inactive_at) WHERE inactive_at IS NOT NULL AND deleted_at IS NULL;
 
 -- What matching saw of a subscription, by its company's revision; read where an event's revision is asked for.
 CREATE TABLE subscription_revisions (
