@@ -91,8 +91,8 @@ class Change(Struct, frozen=True, kw_only=True):
     actor: str
     """As a person reads it; never what proves who somebody is."""
     action: Action
-    target: str
-    """The id."""
+    target: str | None
+    """The id; None where the verb that does it is to give it."""
     company_id: int | None = None
     """Whose it is, where it belongs to a company."""
 

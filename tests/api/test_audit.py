@@ -13,6 +13,8 @@ from hookline.api.app import ROUTES
 PASSWORD = "correct horse battery staple"
 CALLBACK = {"callbackUrl": "https://receiver.example.com/in"}
 
+BY_MEMBERS = {"subscr", "delive", "replay"}
+"""How actions begin of which a company has its own say."""
 UNTOLD = {
     ("POST", "/v1/events"): "publishing, which the events themselves tell of",
     ("POST", "/v1/events/batch"): "likewise",
@@ -153,6 +155,25 @@ def redelivered(scene: Scene) -> Told:
     return Told("delivery.redelivered", delivery_id, scene.company)
 
 
+SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "status": "succeeded"}
+
+
+def replay_started(scene: Scene) -> Told:
+    subscription_id, _, _ = scene.ended()
+    made = scene.member("POST", f"/v1/webhooks/{subscription_id}/replay", SPAN)
+    return Told("replay.started", made["id"], scene.company)
+
+
+def replay_over_all_started(scene: Scene) -> Told:
+    return Told("replay.started", scene.operator("POST", "/v1/replays", SPAN)["id"], None)
+
+
+def replay_cancelled(scene: Scene) -> Told:
+    replay_id = replay_started(scene).target
+    scene.member("DELETE", f"/v1/replays/{replay_id}")
+    return Told("replay.cancelled", replay_id, scene.company)
+
+
 def event_type_put(scene: Scene) -> Told:
     scene.operator("PUT", "/v1/event-types/order.paid", {})
     return Told("event-type.put", "order.paid", None)
@@ -180,6 +201,9 @@ CHANGES: dict[tuple[str, str], Callable[[Scene], Told]] = {
     ("DELETE", "/v1/webhooks/{id}"): subscription_deleted,
     ("POST", "/v1/webhooks/{id}/secret"): secret_rotated,
     ("POST", "/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver"): redelivered,
+    ("POST", "/v1/webhooks/{id}/replay"): replay_started,
+    ("POST", "/v1/replays"): replay_over_all_started,
+    ("DELETE", "/v1/replays/{id}"): replay_cancelled,
     ("PUT", "/v1/event-types/{name}"): event_type_put,
     ("DELETE", "/v1/event-types/{name}"): event_type_deleted,
 }
@@ -208,7 +232,7 @@ def test_a_change_leaves_who_what_and_when(scene: Scene, route: tuple[str, str])
     told = CHANGES[route](scene)
     entry = scene.audit()[0]
     assert (entry["action"], entry["target"], entry["companyId"]) == (told.action, str(told.target), told.company_id)
-    assert entry["actor"].endswith("(member)") == ("webhooks" in route[1])
+    assert entry["actor"].endswith("(member)") == (route[1] != "/v1/replays" and told.action[:6] in BY_MEMBERS)
     assert (
         entry["time"] == scene.server.call("POST", "/v1/tokens", {"name": "now", "role": "publisher"}).json["createdAt"]
     )

@@ -75,9 +75,10 @@ def principal(request: Request) -> Principal:
     return found
 
 
-def change_of(request: Request, action: Action, target: int | str, company_id: int | None = None) -> Change:
+def change_of(request: Request, action: Action, target: int | str | None, company_id: int | None = None) -> Change:
     """Say for the audit what this request is about to do."""
-    return Change(actor=principal(request).actor, action=action, target=str(target), company_id=company_id)
+    name = None if target is None else str(target)
+    return Change(actor=principal(request).actor, action=action, target=name, company_id=company_id)
 
 
 def company_of_list(request: Request) -> int | None:

@@ -13,6 +13,7 @@ from hookline.api.context import Api
 from hookline.api.reading import (
     ID_MAX,
     Instant,
+    change_of,
     may_see,
     milliseconds,
     no_such_id,
@@ -21,7 +22,7 @@ from hookline.api.reading import (
 )
 from hookline.api.webhooks import subscription_of
 from hookline.errors import Conflict, Invalid
-from hookline.model import DeliveryState, PayloadVersion, Replay
+from hookline.model import Action, DeliveryState, PayloadVersion, Replay
 from hookline.storage.protocol import NewReplay
 
 TYPE_NAMES_MAX: Final = 1_000
@@ -66,7 +67,8 @@ async def create(request: Request, api: Api) -> Response:
             status=None if body.status is None else STATUSES[body.status],
             type_names=tuple(body.event_types) if body.event_types else None,
             source=api.settings.event_source if is_v2 else None,
-        )
+        ),
+        change=change_of(request, Action.REPLAY_STARTED, None, subscription.company_id),
     )
     if made is None:
         raise Conflict(
@@ -89,7 +91,8 @@ async def create_over_all(request: Request, api: Api) -> Response:
             from_at=from_at,
             to_at=to_at,
             status=STATUSES[body.status],
-        )
+        ),
+        change=change_of(request, Action.REPLAY_STARTED, None, body.company_id),
     )
     if made is None:
         raise RuntimeError("a replay over several subscriptions was refused for those of one")
@@ -104,7 +107,8 @@ async def show(request: Request, api: Api) -> Response:
 async def cancel(request: Request, api: Api) -> Response:
     """End a replay; what it has opened and nobody has sent yet is as it was before."""
     replay = await _found(request, api)
-    await api.storage.cancel_replay(replay.id)
+    cancelled = change_of(request, Action.REPLAY_CANCELLED, replay.id, replay.company_id)
+    await api.storage.cancel_replay(replay.id, change=cancelled)
     return no_content()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from hookline import lifecycle
-from hookline.model import Action
+from hookline.model import Action, Change, Replay
 from hookline.storage.protocol import AccountCreation, AuditEntry, CompanyDeletion, Creation, Redelivery
 
 COLUMNS: Final = "id, at, actor, action, target, company_id"
@@ -14,9 +14,16 @@ KEPT_MS: Final = 400 * 86_400_000
 
 def took_effect(answer: object) -> bool:
     """Tell whether a verb that answered this has changed anything; a refusal leaves no row."""
+    if isinstance(answer, Replay):
+        return True
     if isinstance(answer, Redelivery):
         return answer.state in lifecycle.REOPENABLE and not answer.is_erased
     return answer in {True, Creation.CREATED, AccountCreation.CREATED, CompanyDeletion.DELETED}
+
+
+def target_of(change: Change, answer: object) -> str:
+    """Return the id of what was changed: as it was asked for, or as the verb answered it."""
+    return str(answer.id if isinstance(answer, Replay) else change.target)
 
 
 def read_entry(row: Sequence[Any]) -> AuditEntry:

@@ -607,7 +607,7 @@ class Storage(Protocol):
 
     # replays
 
-    async def create_replay(self, replay: NewReplay) -> Replay | None:
+    async def create_replay(self, replay: NewReplay, *, change: Change | None = None) -> Replay | None:
         """Count what a replay comes to, and store it as running, or as done where that is nothing.
 
         None: the subscription has `replays.RUNNING_MAX` of them running already.
@@ -618,8 +618,8 @@ class Storage(Protocol):
         """Read one, of whatever company."""
         ...
 
-    async def cancel_replay(self, replay_id: int) -> None:
-        """End a running replay: what it has opened and nobody claimed yet is as before. Repeating it does nothing."""
+    async def cancel_replay(self, replay_id: int, *, change: Change | None = None) -> bool:
+        """End a running replay: what it has opened and nobody claimed yet is as before. False: it does not run."""
         ...
 
     async def step_replays(self, place: tuple[int, int]) -> ReplayStep:

@@ -3,7 +3,7 @@
 from typing import Any, Final, TypeVar
 
 from hookline.model import Change
-from hookline.storage.auditing import COLUMNS, read_entry, took_effect
+from hookline.storage.auditing import COLUMNS, read_entry, target_of, took_effect
 from hookline.storage.postgres import buckets
 from hookline.storage.postgres.database import Transaction, Verb
 from hookline.storage.protocol import AuditEntry
@@ -24,7 +24,7 @@ def noted(verb: Verb[Result], change: Change | None) -> Verb[Result]:
     async def run(transaction: Transaction) -> Result:
         answer = await verb(transaction)
         if took_effect(answer):
-            await _note(transaction, change)
+            await _note(transaction, change, target_of(change, answer))
         return answer
 
     return run
@@ -35,10 +35,10 @@ async def page(connection: Any, before_id: int | None, limit: int) -> tuple[Audi
     return tuple(map(read_entry, await connection.fetch(_PAGE, buckets.EVERY, before_id, limit)))
 
 
-async def _note(transaction: Transaction, change: Change) -> None:
+async def _note(transaction: Transaction, change: Change, target: str) -> None:
     (entry_id,) = await transaction.draw(1)
     company_id = change.company_id
-    bucket = buckets.of_text(change.target) if company_id is None else buckets.of_company(company_id)
+    bucket = buckets.of_text(target) if company_id is None else buckets.of_company(company_id)
     await transaction.connection.execute(
-        _NOTE, entry_id, transaction.wall, change.actor, change.action, change.target, company_id, bucket
+        _NOTE, entry_id, transaction.wall, change.actor, change.action, target, company_id, bucket
     )

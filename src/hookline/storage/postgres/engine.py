@@ -219,18 +219,18 @@ class PostgresStorage:
 
     # replays
 
-    async def create_replay(self, replay: NewReplay) -> Replay | None:
+    async def create_replay(self, replay: NewReplay, *, change: Change | None = None) -> Replay | None:
         wall = (await self._database.moment()).wall
         counted = await self._database.read_as(None, lambda connection: replaying.count(connection, replay, wall))
-        return await self._database.write(
-            lambda transaction: replaying.create(transaction, replay, counted, wall), ids=1
+        return await self._change(
+            lambda transaction: replaying.create(transaction, replay, counted, wall), change, ids=1
         )
 
     async def replay(self, replay_id: int) -> Replay | None:
         return await self._database.read_as(None, lambda connection: replaying.read(connection, replay_id))
 
-    async def cancel_replay(self, replay_id: int) -> None:
-        await self._database.write(lambda transaction: replaying.cancel(transaction, replay_id))
+    async def cancel_replay(self, replay_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: replaying.cancel(transaction, replay_id), change)
 
     async def step_replays(self, place: tuple[int, int]) -> ReplayStep:
         return await self._database.write(lambda transaction: replaying.step(transaction, place))
@@ -347,9 +347,9 @@ class PostgresStorage:
         part = log.Part(company_id=company_id, after_id=after_id, limit=limit, attempts_max=attempts_max)
         return await self._database.read_as(company_id, lambda connection: log.event(connection, event_id, part))
 
-    async def _change(self, verb: Verb[Result], change: Change | None) -> Result:
+    async def _change(self, verb: Verb[Result], change: Change | None, *, ids: int = 0) -> Result:
         """Run what somebody asked for, and leave word of it."""
-        return await self._database.write(audit.noted(verb, change))
+        return await self._database.write(audit.noted(verb, change), ids=ids)
 
 
 def _nothing_for(wait_ms: int) -> Claim:

@@ -210,13 +210,13 @@ async def read(connection: Any, replay_id: int) -> Replay | None:
     return read_replay(await connection.fetch(_READ, replay_id))
 
 
-async def cancel(transaction: Transaction, replay_id: int) -> None:
+async def cancel(transaction: Transaction, replay_id: int) -> bool:
     """End a running replay; put back what nobody has claimed yet, and count what somebody has."""
     connection, its_buckets = transaction.connection, transaction.buckets
     parts = await connection.fetch(_PARTS, its_buckets, replay_id)
     running = [row[0] for row in parts if row[1] == ReplayState.RUNNING]
     if not running:
-        return
+        return False
     await connection.execute(_CANCEL, its_buckets, replay_id)
     locked = await lanes.lock(transaction, running)  # nobody claims from them any more
     await end_first_attempts(transaction, running)
@@ -233,6 +233,7 @@ async def cancel(transaction: Transaction, replay_id: int) -> None:
     let_go = await connection.fetch(_LET_GO, its_buckets, running, replay_id)
     await _count_done(transaction, [(row[0], row[1]) for row in let_go if row[2] not in unstarted])
     await lanes.write(transaction, locked)
+    return True
 
 
 async def _counted(connection: Any, part: Part) -> Counted:

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import apsw
 
 from hookline.model import Change
-from hookline.storage.auditing import COLUMNS, read_entry, took_effect
+from hookline.storage.auditing import COLUMNS, read_entry, target_of, took_effect
 from hookline.storage.protocol import AuditEntry
 from hookline.storage.sqlite.transaction import Transaction
 
@@ -24,7 +24,8 @@ def noted(act: Callable[[Transaction], Result], change: Change | None) -> Callab
     def run(transaction: Transaction) -> Result:
         answer = act(transaction)
         if took_effect(answer):
-            transaction.run(_NOTE, (transaction.wall, change.actor, change.action, change.target, change.company_id))
+            target = target_of(change, answer)
+            transaction.run(_NOTE, (transaction.wall, change.actor, change.action, target, change.company_id))
         return answer
 
     return run

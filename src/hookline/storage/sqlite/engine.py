@@ -223,16 +223,16 @@ class SqliteStorage:
 
     # replays
 
-    async def create_replay(self, replay: NewReplay) -> Replay | None:
+    async def create_replay(self, replay: NewReplay, *, change: Change | None = None) -> Replay | None:
         wall = self._clock.wall_ms()
         counted = await self._read(lambda connection: replaying.count(connection, replay, wall))
-        return await self._write(lambda transaction: replaying.create(transaction, replay, counted, wall))
+        return await self._change(lambda transaction: replaying.create(transaction, replay, counted, wall), change)
 
     async def replay(self, replay_id: int) -> Replay | None:
         return await self._look_up(lambda connection: replaying.read(connection, replay_id))
 
-    async def cancel_replay(self, replay_id: int) -> None:
-        await self._write(lambda transaction: replaying.cancel(transaction, replay_id))
+    async def cancel_replay(self, replay_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: replaying.cancel(transaction, replay_id), change)
 
     async def step_replays(self, place: tuple[int, int]) -> ReplayStep:
         return await self._write(lambda transaction: replaying.step(transaction, place))

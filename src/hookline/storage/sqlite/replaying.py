@@ -174,10 +174,10 @@ def read(connection: apsw.Connection, replay_id: int) -> Replay | None:
     return read_replay(_rows(connection, _READ, (replay_id,)))
 
 
-def cancel(transaction: Transaction, replay_id: int) -> None:
+def cancel(transaction: Transaction, replay_id: int) -> bool:
     """End a running replay; put back what nobody has claimed yet, and count what somebody has."""
     if not transaction.one(_IS_RUNNING, (replay_id,)):
-        return
+        return False
     connection = transaction.connection
     its_subscriptions = [row[0] for row in _rows(connection, _CANCEL, (replay_id,))]
     end_first_attempts(transaction, its_subscriptions)
@@ -195,6 +195,7 @@ def cancel(transaction: Transaction, replay_id: int) -> None:
     let_go = _rows(connection, _LET_GO, whose)
     _count_done(transaction, [row[:2] for row in let_go if row[2] not in unstarted])
     lanes.refresh(transaction, its_subscriptions)
+    return True
 
 
 def _counted(connection: apsw.Connection, part: Part) -> Counted:
