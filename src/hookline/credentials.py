@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from hookline.model import AuthType, ClientAuthentication, Subscription
 from hookline.sealing import Keyring, Unsealable
@@ -88,6 +88,38 @@ def open_auth(subscription: Subscription, keyring: Keyring) -> Header | TokenReq
                 authentication=ClientAuthentication(credential["oauth2ClientAuthenticationMethod"]),
                 scope=credential.get("oauth2Scope"),
             )
+
+
+def is_current(subscription: Subscription, keyring: Keyring) -> bool:
+    """Tell whether the first key has sealed all of it."""
+    return all(map(keyring.is_current, _sealed(subscription)))
+
+
+def resealed(subscription: Subscription, keyring: Keyring) -> Subscription | None:
+    """Return it with all of it sealed by the first key, its revision raised; None where that is so already.
+
+    Raises `Unsealable` where a part does not open: then nothing of it is sealed again.
+    """
+    if is_current(subscription, keyring):
+        return None
+
+    def again(sealed: bytes, kind: str) -> bytes:
+        context = _context(subscription.id, kind)
+        plain = keyring.open(sealed, context)
+        return sealed if keyring.is_current(sealed) else keyring.seal(plain, context)
+
+    return structs.replace(
+        subscription,
+        secrets=tuple(structs.replace(each, sealed=again(each.sealed, "secret")) for each in subscription.secrets),
+        auth_sealed=None if subscription.auth_sealed is None else again(subscription.auth_sealed, "auth"),
+        headers_sealed=None if subscription.headers_sealed is None else again(subscription.headers_sealed, "headers"),
+        revision=subscription.revision + 1,
+    )
+
+
+def _sealed(subscription: Subscription) -> list[bytes]:
+    kept = (*(secret.sealed for secret in subscription.secrets), subscription.auth_sealed, subscription.headers_sealed)
+    return [each for each in kept if each is not None]
 
 
 def _context(subscription_id: int, kind: str) -> str:

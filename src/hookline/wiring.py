@@ -12,7 +12,7 @@ from random import Random
 import uvloop
 from msgspec import Struct, structs
 
-from hookline import circuit, credentials, local_files, logs, machine, serving
+from hookline import circuit, credentials, local_files, logs, machine, resealing, serving
 from hookline.accounts import Accounts
 from hookline.announcing import Announcer
 from hookline.api.app import create_app
@@ -31,6 +31,7 @@ from hookline.engine import Chore, Engine, Limits
 from hookline.errors import StartRefused
 from hookline.model import PayloadVersion, Role
 from hookline.publishing import Publisher
+from hookline.resealing import Resealed
 from hookline.retention import Retention
 from hookline.sealing import Keyring, Unsealable
 from hookline.storage.migrate import migrations
@@ -78,6 +79,20 @@ async def migrate(settings: Settings) -> int:
 
     await postgres_schema.migrate(settings.database_url, check=is_check)
     return len(migrations("postgres"))
+
+
+async def reseal(settings: Settings, progress: Callable[[int], None]) -> Resealed:
+    """Seal again, with the first key of `HOOKLINE_SECRET_KEY`, all that an earlier one sealed."""
+    settings = local_files.with_key(settings)
+    async with open_storage(settings) as storage:
+        return await resealing.reseal(storage, Keyring(settings.secret_keys), progress)
+
+
+def backup(settings: Settings, target: str, progress: Callable[[int, int], None]) -> int:
+    """Copy an SQLite database to a new file, beside a server or without one; return how many bytes it has."""
+    from hookline.storage.sqlite import copying  # noqa: PLC0415 - a process knows one engine
+
+    return copying.backup(local_files.database_of(settings), target, progress)
 
 
 def distribution() -> Sequence[str]:

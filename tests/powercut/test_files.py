@@ -8,7 +8,7 @@ import pytest
 
 from hookline import local_files
 from hookline.config import from_environment
-from hookline.storage.sqlite import schema
+from hookline.storage.sqlite import copying
 
 Synced = list[tuple[str, bytes | list[str]]]
 
@@ -42,6 +42,6 @@ def test_a_new_key_is_on_the_disk_under_its_name_before_it_seals_anything(tmp_pa
 def test_the_copy_before_a_migration_has_its_name_on_the_disk(tmp_path: Path, synced: Synced) -> None:
     connection = apsw.Connection(str(tmp_path / "h.db"))
     connection.execute("CREATE TABLE kept (what TEXT); INSERT INTO kept VALUES ('this')")
-    schema._copy(connection, str(tmp_path / "h.db.before-2"))
+    copying.copy(connection, str(tmp_path / "h.db.before-2"))
     assert synced == [(tmp_path.name, ["h.db", "h.db.before-2"])]
     assert apsw.Connection(str(tmp_path / "h.db.before-2")).execute("SELECT what FROM kept").get == "this"

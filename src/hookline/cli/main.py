@@ -10,11 +10,13 @@ import typer
 
 from hookline import __version__
 from hookline.cli import (
+    backup,
     company,
     deliveries,
     demo,
     distribute,
     events,
+    keys,
     listen,
     migrate,
     publish,
@@ -60,9 +62,11 @@ app.command("events", epilog=events.EXAMPLE)(events.events)
 app.command("tail", epilog=tail.EXAMPLE)(tail.tail)
 app.command("verify", epilog=verify.EXAMPLE)(verify.verify)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
+app.command("backup", epilog=backup.EXAMPLE)(backup.backup)
 app.command("distribute", epilog=distribute.EXAMPLE)(distribute.distribute)
 app.add_typer(company.app, name="company")
 app.add_typer(token.app, name="token")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

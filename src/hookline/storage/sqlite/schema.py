@@ -1,11 +1,10 @@
 """Bring a database file to the schema of this program, or verify that it has it."""
 
-import os
-
 import apsw
 
 from hookline.storage.migrate import Migration, migrations, refuse_outdated, still_needed
-from hookline.storage.sqlite.connection import FileLock, connect_writer, make_private
+from hookline.storage.sqlite.connection import FileLock, connect_writer
+from hookline.storage.sqlite.copying import copy
 
 
 def migrate(path: str, *, check: bool = False) -> tuple[str, ...]:
@@ -40,7 +39,7 @@ def version_of(connection: apsw.Connection) -> int:
 def upgrade(connection: apsw.Connection, needed: tuple[Migration, ...]) -> tuple[str, ...]:
     """Apply `needed` in order, after a copy where there is something to lose."""
     if needed and needed[0].version > 1:
-        _copy(connection, f"{connection.filename}.before-{needed[0].version}")
+        copy(connection, f"{connection.filename}.before-{needed[0].version}")
     for migration in needed:
         _apply(connection, migration)
     return tuple(f"{migration.version:04d}_{migration.name}" for migration in needed)
@@ -59,28 +58,3 @@ def _apply(connection: apsw.Connection, migration: Migration) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _copy(connection: apsw.Connection, target: str) -> None:
-    """Copy the database page by page under a temporary name first: a copy that has its name is whole."""
-    unfinished = f"{target}.unfinished"
-    if os.path.exists(unfinished):  # noqa: PTH110 - one path as text, as everywhere in this package
-        os.unlink(unfinished)  # noqa: PTH108
-    make_private(unfinished)
-    copy = apsw.Connection(unfinished)
-    try:
-        with copy.backup("main", connection, "main") as backup:
-            backup.step(-1)
-    finally:
-        copy.close()
-    os.replace(unfinished, target)  # noqa: PTH105
-    _sync_directory(os.path.dirname(os.path.abspath(target)))  # noqa: PTH100, PTH120
-
-
-def _sync_directory(directory: str) -> None:
-    """Put the names in a directory on the disk: a copy that was synced can still lose its name."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

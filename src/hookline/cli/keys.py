@@ -1,0 +1,53 @@
+"""`hookline keys`: the keys that seal secrets at rest."""
+
+import typer
+
+from hookline.cli import options
+
+app = typer.Typer(help="The keys that seal secrets at rest.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("rotate", epilog=options.example("hookline keys rotate --database sqlite:///hookline.db"))
+def rotate(database: options.Database = None, json: options.Json = False) -> None:
+    """Seal every secret again with the first key of HOOKLINE_SECRET_KEY, so that the others can be dropped.
+
+    Start every server with NEW,OLD before this, and with NEW alone after it. It may be interrupted and repeated. On
+    SQLite no server may run meanwhile; on PostgreSQL they may.
+    """
+    import asyncio
+    import os
+    import sys
+
+    from hookline import wiring
+    from hookline.cli.console import note, write_json
+    from hookline.cli.failure import Failure
+    from hookline.cli.target import database_file
+    from hookline.config import from_environment
+
+    settings = from_environment(
+        {**os.environ, **({} if database is None else {"HOOKLINE_DATABASE_URL": database})},
+    )
+    file = database_file(settings.database_url)
+    if file is not None and not file.exists():
+        raise Failure(f"there is no database at {file.absolute()}.", "Go to its directory, or say --database.")
+    is_watched = sys.stderr.isatty()
+
+    def progress(seen: int) -> None:
+        if is_watched:
+            sys.stderr.write(f"\r{seen:,} subscriptions seen")
+
+    done = asyncio.run(wiring.reseal(settings, progress))
+    if is_watched:
+        sys.stderr.write("\n")
+    if json:
+        write_json({"sealed": done.sealed, "current": done.current, "closed": done.closed})
+    else:
+        note(f"Sealed again: {done.sealed}. Sealed with the first key before: {done.current}.")
+    if done.closed:
+        shown = ", ".join(map(str, done.closed[:10])) + (" …" if len(done.closed) > 10 else "")
+        raise Failure(
+            f"no key of HOOKLINE_SECRET_KEY opens {len(done.closed)} subscription(s): {shown}.",
+            "Add the key that sealed them to the list and repeat this. Drop no key before.",
+        )
+    if not json:
+        note("Every secret is under the first key: the others may be dropped from HOOKLINE_SECRET_KEY.")
