@@ -91,7 +91,13 @@ def _rank(name: str) -> int:
     return len(RANKS) if entry is None else RANKS[entry]
 
 
-STRANGERS: Final = (("api", "engine"), ("storage.sqlite", "storage.postgres"), ("engine", "publishing"))
+STRANGERS: Final = (
+    ("api", "engine"),
+    ("api", "dashboard"),
+    ("dashboard", "engine"),
+    ("storage.sqlite", "storage.postgres"),
+    ("engine", "publishing"),
+)
 """They meet in the database, whatever the order of the table."""
 
 
@@ -162,7 +168,12 @@ BANS: Final = (
     Ban(
         "knows a database driver", ("apsw", "asyncpg", "sqlite3", "psycopg"), "", {"storage": "this is what it is for"}
     ),
-    Ban("knows the web framework", ("starlette",), "", {"api": "this is what it is for"}),
+    Ban(
+        "knows the web framework",
+        ("starlette",),
+        "",
+        {"api": "this is what it is for", "dashboard": "this is what it is for"},
+    ),
     Ban("knows the web server", ("uvicorn",), "", {"serving": "runs it", "api.connection": "bounds what it reads"}),
     Ban("seals or opens", ("cryptography",), "", {"sealing": "this is what it is for"}),
     Ban("counts metrics", ("prometheus_client",), "", {"telemetry": "this is what it is for"}),

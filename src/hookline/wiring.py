@@ -16,11 +16,17 @@ from hookline import circuit, credentials, local_files, logs, machine, resealing
 from hookline.accounts import Accounts
 from hookline.announcing import Announcer
 from hookline.api.app import create_app
-from hookline.api.auth import Authenticator
 from hookline.api.context import Api
 from hookline.api.readiness import Readiness
+from hookline.authentication import Authenticator
 from hookline.clock import Clock, SystemClock
 from hookline.config import Settings
+from hookline.dashboard.app import App as DashboardApp
+from hookline.dashboard.app import with_dashboard
+from hookline.dashboard.assets import Assets
+from hookline.dashboard.context import Dashboard
+from hookline.dashboard.pages import Pages
+from hookline.dashboard.sessions import Sessions
 from hookline.dispatch import Targets
 from hookline.egress.oauth import GrantingSender
 from hookline.egress.resolver import DnsResolver
@@ -174,16 +180,17 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 telemetry=telemetry,
                 chores=[Announcer(storage, publisher).step, Retention(storage, clock, settings.retention_days).step],
             )
-        app = create_app(
+        authenticator = Authenticator(
+            storage,
+            clock,
+            [token for token in (settings.operator_token, development_token, local_token) if token],
+        )
+        api = create_app(
             Api(
                 storage=storage,
                 publisher=publisher,
                 accounts=Accounts(storage=storage, clock=clock, random_bytes=random_bytes),
-                authenticator=Authenticator(
-                    storage,
-                    clock,
-                    [token for token in (settings.operator_token, development_token, local_token) if token],
-                ),
+                authenticator=authenticator,
                 readiness=Readiness(storage, clock, lambda: leaving.is_draining),
                 keyring=keyring,
                 clock=clock,
@@ -194,6 +201,20 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 wake=_wake_of(engine, storage),
             )
         )
+        assets = Assets()
+        dashboard = Dashboard(
+            storage=storage,
+            authenticator=authenticator,
+            sessions=Sessions(keyring, random_bytes, is_secure=settings.public_url.startswith("https://")),
+            assets=assets,
+            pages=Pages(assets),
+            clock=clock,
+            random_bytes=random_bytes,
+            settings=settings,
+            telemetry=telemetry,
+            api=api,
+            is_draining=lambda: leaving.is_draining,
+        )
         stack.enter_context(local_files.note(settings, url, local_token))
         started = Started(
             url=url,
@@ -202,7 +223,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         )
         machine.tame_collector()
         return await serving.serve(
-            app,
+            with_dashboard(api, DashboardApp(dashboard)) if "api" in settings.roles else api,
             listener=listener,
             trusted_proxies=",".join(map(str, settings.trusted_proxies)) or None,
             engine=engine,

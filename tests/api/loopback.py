@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from api.world import OPERATOR_TOKEN, Dial, Faults, make_api, settings_for
 from hookline.api.app import create_app
+from hookline.api.context import Api
 from hookline.clock import Clock
 from hookline.storage.protocol import Storage
 from hookline.storage.sqlite import SqliteStorage
@@ -44,7 +46,11 @@ class Server:
     """uvicorn on its own loop in a thread; `call` speaks HTTP to it, `run` awaits on its loop."""
 
     def __init__(
-        self, directory: Path, variables: dict[str, str] | None = None, storage_in: StorageIn = sqlite_in
+        self,
+        directory: Path,
+        variables: dict[str, str] | None = None,
+        storage_in: StorageIn = sqlite_in,
+        app_of: Callable[[Api], ASGIApp] = create_app,
     ) -> None:
         self.clock = Dial()
         self.is_draining = False
@@ -58,7 +64,7 @@ class Server:
         listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = listener.getsockname()[1]
         self._server = uvicorn.Server(
-            uvicorn.Config(create_app(self.api), lifespan="off", ws="none", log_config=None, access_log=False)
+            uvicorn.Config(app_of(self.api), lifespan="off", ws="none", log_config=None, access_log=False)
         )
         self._server.config.load()
         self._server.lifespan = self._server.config.lifespan_class(self._server.config)

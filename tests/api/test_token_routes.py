@@ -9,7 +9,7 @@ import pytest
 from api.loopback import Server
 from api.world import OPERATOR_TOKEN, Dial, Faults, World
 from hookline import tokens
-from hookline.api.auth import Authenticator
+from hookline.authentication import Authenticator
 from hookline.errors import Unauthenticated, Unavailable
 from hookline.model import Role, Token
 from hookline.storage.protocol import Storage

@@ -7,9 +7,9 @@ from typing import Any
 
 from hookline import config
 from hookline.accounts import Accounts
-from hookline.api.auth import Authenticator
 from hookline.api.context import Api
 from hookline.api.readiness import Readiness
+from hookline.authentication import Authenticator
 from hookline.clock import Clock
 from hookline.config import Settings
 from hookline.egress.url import UrlRules

@@ -166,7 +166,7 @@ class _App:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         path: str = scope["path"]
-        if _needs_token(path):
+        if _needs_token(path) and "principal" not in scope:  # a page of the dashboard has asked already
             scope["principal"] = await self._api.authenticator.authenticate(scope["headers"])
         route = self._route(path, scope)
         scope["hookline.route"] = route

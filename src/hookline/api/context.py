@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hookline.accounts import Accounts
-from hookline.api.auth import Authenticator
 from hookline.api.readiness import Readiness
+from hookline.authentication import Authenticator
 from hookline.clock import Clock
 from hookline.config import Settings
 from hookline.egress.url import UrlRules

@@ -15,7 +15,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import Scope
 
-from hookline.api.auth import Principal
+from hookline.authentication import Principal
 from hookline.errors import FieldError, Invalid, NotFound, RequestTimeout, TooLarge, UnsupportedMediaType
 from hookline.model import Action, Change, Role
 

@@ -20,7 +20,7 @@ from hookline.errors import Unauthenticated, Unavailable
 from hookline.model import Role, Token
 from hookline.storage.protocol import Storage
 
-log = logging.getLogger("hookline.api")
+log = logging.getLogger("hookline.authentication")
 
 RECHECK_SECONDS: Final = 0.5
 """After so long the change counter is read again, while requests go on."""
@@ -76,6 +76,10 @@ class Authenticator:
         token = _bearer(headers)
         if token is None:
             raise Unauthenticated
+        return await self.principal_of(token)
+
+    async def principal_of(self, token: bytes) -> Principal:
+        """Return whose token this is, for whoever does not come with a header; raises as `authenticate`."""
         token_hash = sha256(token).digest()
         for operator_hash in self._operator_hashes:
             if compare_digest(token_hash, operator_hash):
@@ -94,7 +98,7 @@ class Authenticator:
         self._cache = {}
 
     async def _look_up(self, token: bytes, token_hash: bytes) -> _Known | None:
-        if token_hash in self._cache or not tokens.is_well_formed(token.decode("ascii")):
+        if token_hash in self._cache or not tokens.is_well_formed(token.decode("utf-8", "replace")):
             return None
         counter = self._counter
         stored = await self._storage.token_by_hash(token_hash)
