@@ -175,7 +175,12 @@ BANS: Final = (
         {"api": "this is what it is for", "dashboard": "this is what it is for"},
     ),
     Ban("knows the web server", ("uvicorn",), "", {"serving": "runs it", "api.connection": "bounds what it reads"}),
-    Ban("seals or opens", ("cryptography",), "", {"sealing": "this is what it is for"}),
+    Ban(
+        "seals or opens",
+        ("cryptography",),
+        "",
+        {"sealing": "this is what it is for", "certificates": "reads certificates, and keys only to compare them"},
+    ),
     Ban("counts metrics", ("prometheus_client",), "", {"telemetry": "this is what it is for"}),
     Ban("prints", (), "print|sys.stdout.write", {"cli": "this is what it is for"}),
 )

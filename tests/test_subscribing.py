@@ -1,17 +1,19 @@
 """From what a member says to a subscription as it is stored: every policy by table, every secret sealed."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import pytest
+import trustme
 from msgspec import structs
 
 from hookline import credentials, subscribing
 from hookline.egress.url import UrlRules
 from hookline.errors import Invalid
 from hookline.model import AuthType, EventType, PayloadVersion, Subscription, TypeKind
-from hookline.sealing import Keyring
+from hookline.sealing import Keyring, Unsealable
 from hookline.storage.protocol import Catalogue
 from hookline.subscribing import Rules, SubscriptionRequest
 
@@ -429,8 +431,6 @@ def test_rate_and_order_are_taken_and_null_restores_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("member", "value", "default"),
     [
-        ("clientCertificate", {}, None),
-        ("caCertificate", "", None),
         ("validation", "CLOUDEVENTS", None),
     ],
 )
@@ -440,3 +440,59 @@ def test_what_is_not_done_yet_is_refused_and_its_default_is_not(member: str, val
     assert caught.value.fields[0].field == member
     assert create({member: default}).policies == create().policies
     assert change(create(), {member: default}).policies == create().policies
+
+
+# --- certificates ----------------------------------------------------------------------------------------------------
+
+AUTHORITY = trustme.CA()
+BUNDLE = AUTHORITY.cert_pem.bytes().decode()
+
+
+def own_certificate() -> dict[str, str]:
+    leaf = AUTHORITY.issue_cert("us@example.com", not_before=datetime(2020, 1, 1), not_after=datetime(2050, 1, 1))  # noqa: DTZ001
+    return {
+        "certificate": leaf.cert_chain_pems[0].bytes().decode(),
+        "privateKey": leaf.private_key_pem.bytes().decode(),
+    }
+
+
+def test_certificates_are_sealed_and_of_them_only_subject_and_expiry_are_kept_in_clear() -> None:
+    own = own_certificate()
+    subscription = create({"clientCertificate": own, "caCertificate": BUNDLE})
+    trust = credentials.Trust(certificate=own["certificate"], private_key=own["privateKey"], authorities=BUNDLE)
+    assert credentials.open_trust(subscription, KEYRING) == trust
+    assert subscription.trust_sealed is not None
+    assert b"PRIVATE KEY" not in subscription.trust_sealed
+    assert subscription.policies.client_certificate is not None
+    assert subscription.policies.client_certificate.expires_at == 2_524_608_000_000
+    assert len(subscription.policies.ca_certificates or ()) == 1
+
+
+def test_each_of_the_two_is_changed_and_taken_away_by_itself() -> None:
+    own = own_certificate()
+    both = create({"clientCertificate": own, "caCertificate": BUNDLE})
+    without_bundle = change(both, {"caCertificate": None})
+    trust = credentials.open_trust(without_bundle, KEYRING)
+    assert trust == credentials.Trust(certificate=own["certificate"], private_key=own["privateKey"])
+    assert (without_bundle.policies.ca_certificates, without_bundle.policies.client_certificate) == (
+        None,
+        both.policies.client_certificate,
+    )
+    without_own = change(both, {"clientCertificate": None})
+    assert credentials.open_trust(without_own, KEYRING) == credentials.Trust(authorities=BUNDLE)
+    assert without_own.policies.client_certificate is None
+    assert change(without_own, {"caCertificate": None}).trust_sealed is None
+    assert change(both, {"timeoutSeconds": 5}).trust_sealed == both.trust_sealed
+
+
+def test_certificates_are_for_https() -> None:
+    http = {"callbackUrl": "http://localhost:9/"}
+    assert refused(lambda: create({**http, "clientCertificate": own_certificate()}, DEVELOPMENT)) == "clientCertificate"
+    assert refused(lambda: create({**http, "caCertificate": BUNDLE}, DEVELOPMENT)) == "caCertificate"
+    assert refused(lambda: change(create({"caCertificate": BUNDLE}), http, DEVELOPMENT)) == "caCertificate"
+
+
+def test_what_was_sealed_as_trust_opens_for_its_own_subscription_alone() -> None:
+    moved = structs.replace(create({"caCertificate": BUNDLE}), id=8)
+    with pytest.raises(Unsealable):
+        credentials.open_trust(moved, KEYRING)

@@ -1,4 +1,4 @@
-"""What is sealed of a subscription, and how it reads once opened: signing secrets, credential, static headers. Pure.
+"""What is sealed of a subscription, and how it reads once opened: secrets, credential, headers, certificate. Pure.
 
 Each sealed value is bound to its subscription and its kind: one moved to another row, or to another column, does not
 open.
@@ -28,8 +28,17 @@ class TokenRequest(Struct, frozen=True, kw_only=True):
     scope: str | None
 
 
+class Trust(Struct, frozen=True, kw_only=True):
+    """As whom we come to one callback, and whom we trust for it beside the usual: PEM."""
+
+    certificate: str | None = None
+    private_key: str | None = None
+    authorities: str | None = None
+
+
 _HEADERS: Final = msgspec.json.Decoder(dict[str, str])
 _CREDENTIAL: Final = msgspec.json.Decoder(dict[str, str])
+_TRUST: Final = msgspec.json.Decoder(Trust)
 
 
 def seal_secret(subscription_id: int, secret: str, keyring: Keyring) -> bytes:
@@ -90,6 +99,20 @@ def open_auth(subscription: Subscription, keyring: Keyring) -> Header | TokenReq
             )
 
 
+def seal_trust(subscription_id: int, trust: Trust, keyring: Keyring) -> bytes | None:
+    """Seal a client certificate with its key, and authorities; None for none of them."""
+    if trust == Trust():
+        return None
+    return keyring.seal(msgspec.json.encode(trust), _context(subscription_id, "trust"))
+
+
+def open_trust(subscription: Subscription, keyring: Keyring) -> Trust | None:
+    """Return what TLS needs beside the usual, None for nothing; raise `Unsealable`."""
+    if subscription.trust_sealed is None:
+        return None
+    return _TRUST.decode(keyring.open(subscription.trust_sealed, _context(subscription.id, "trust")))
+
+
 def is_current(subscription: Subscription, keyring: Keyring) -> bool:
     """Tell whether the first key has sealed all of it."""
     return all(map(keyring.is_current, _sealed(subscription)))
@@ -113,13 +136,15 @@ def resealed(subscription: Subscription, keyring: Keyring) -> Subscription | Non
         secrets=tuple(structs.replace(each, sealed=again(each.sealed, "secret")) for each in subscription.secrets),
         auth_sealed=None if subscription.auth_sealed is None else again(subscription.auth_sealed, "auth"),
         headers_sealed=None if subscription.headers_sealed is None else again(subscription.headers_sealed, "headers"),
+        trust_sealed=None if subscription.trust_sealed is None else again(subscription.trust_sealed, "trust"),
         revision=subscription.revision + 1,
     )
 
 
 def _sealed(subscription: Subscription) -> list[bytes]:
-    kept = (*(secret.sealed for secret in subscription.secrets), subscription.auth_sealed, subscription.headers_sealed)
-    return [each for each in kept if each is not None]
+    secrets = (secret.sealed for secret in subscription.secrets)
+    others = (subscription.auth_sealed, subscription.headers_sealed, subscription.trust_sealed)
+    return [each for each in (*secrets, *others) if each is not None]
 
 
 def _context(subscription_id: int, kind: str) -> str:

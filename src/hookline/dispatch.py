@@ -48,6 +48,7 @@ class Target:
         """When other secrets sign than those of the signer at hand."""
         extra = credentials.open_headers(subscription, keyring)
         credential = credentials.open_auth(subscription, keyring)
+        self._trust = credentials.open_trust(subscription, keyring)
         self._grant: Grant | None = None
         self._is_token_url_refused = False
         if isinstance(credential, TokenRequest):
@@ -94,6 +95,7 @@ class Target:
             ),
             body=body,
             timeout_seconds=self._timeout_seconds,
+            trust=self._trust,
             grant=self._grant,
         )
 

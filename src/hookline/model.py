@@ -189,6 +189,13 @@ class ClientAuthentication(StrEnum):
     CLIENT_SECRET_POST = "CLIENT_SECRET_POST"  # noqa: S105
 
 
+class Certificate(Struct, frozen=True, kw_only=True):
+    """What is shown of a certificate."""
+
+    subject: str
+    expires_at: int
+
+
 class Policies(Struct, frozen=True, kw_only=True):
     """How a subscription wants to be delivered to (contract, section 4), without anything secret."""
 
@@ -205,6 +212,10 @@ class Policies(Struct, frozen=True, kw_only=True):
     partner_company_ids: tuple[int, ...] | None = None
     filter: str | None = None
     """An expression over an event's data: JSON as it was given, but for white space."""
+    client_certificate: Certificate | None = None
+    """What we show to the receiver; itself in `trust_sealed`, as the authorities are."""
+    ca_certificates: tuple[Certificate, ...] | None = None
+    """Whom else we trust to vouch for the receiver."""
 
 
 class Secret(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -247,6 +258,8 @@ class Subscription(Struct, frozen=True, kw_only=True):
     """JSON of the credential, sealed."""
     headers_sealed: bytes | None = None
     """JSON object of the static headers, sealed."""
+    trust_sealed: bytes | None = None
+    """Client certificate, its key and further authorities, sealed."""
     active: bool = True
     inactive_reason: str | None = None
     inactive_at: int | None = None

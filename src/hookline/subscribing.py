@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
-from hookline import credentials, filtering, matching, rate, retry, signing
+from hookline import certificates, credentials, filtering, matching, rate, retry, signing
+from hookline.credentials import Trust
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.errors import FieldError, Invalid
 from hookline.model import (
@@ -52,6 +53,13 @@ Given = UnsetType | None
 """What a member may be besides its value: absent, or null for the default."""
 
 
+class ClientCertificate(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What we show to the receiver, in PEM."""
+
+    certificate: str
+    private_key: str
+
+
 class SubscriptionRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     """The body of POST and PATCH, as far as its types go."""
 
@@ -70,8 +78,8 @@ class SubscriptionRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     filter: Raw | UnsetType = UNSET
     case_directions: list[str] | Given = UNSET
     partner_company_ids: list[Int] | Given = UNSET
-    client_certificate: Any = UNSET
-    ca_certificate: Any = UNSET
+    client_certificate: ClientCertificate | Given = UNSET
+    ca_certificate: str | Given = UNSET
     validation: Any = UNSET
 
 
@@ -145,11 +153,42 @@ def changed(
         )
         sealed = credentials.seal_auth(subscription.id, credential, rules.keyring)
         changed = structs.replace(changed, auth_type=auth_type, auth_sealed=sealed)
+    if request.client_certificate is not UNSET or request.ca_certificate is not UNSET:
+        changed = _with_trust(changed, request, rules, now=now)
     if request.active is not UNSET:
         changed = _switched(changed, is_active=request.active is not False, now=now)
+    _check_https(changed)
     if any(member is not UNSET for member in (request.callback_url, request.headers, request.callback_auth)):
         _check_together(changed, rules)
     return changed
+
+
+def _with_trust(subscription: Subscription, request: SubscriptionRequest, rules: Rules, *, now: int) -> Subscription:
+    """Return it with what the request says of certificates, which are sealed together; the rest of them stays."""
+    trust = credentials.open_trust(subscription, rules.keyring) or Trust()
+    policies = subscription.policies
+    own, bundle = request.client_certificate, request.ca_certificate
+    if own is None:
+        trust = structs.replace(trust, certificate=None, private_key=None)
+        policies = structs.replace(policies, client_certificate=None)
+    elif own is not UNSET:
+        shown = certificates.client_certificate(own.certificate, own.private_key, now)
+        trust = structs.replace(trust, certificate=own.certificate, private_key=own.private_key)
+        policies = structs.replace(policies, client_certificate=shown)
+    if bundle is None:
+        trust = structs.replace(trust, authorities=None)
+        policies = structs.replace(policies, ca_certificates=None)
+    elif bundle is not UNSET:
+        policies = structs.replace(policies, ca_certificates=certificates.authorities(bundle))
+        trust = structs.replace(trust, authorities=bundle)
+    sealed = credentials.seal_trust(subscription.id, trust, rules.keyring)
+    return structs.replace(subscription, policies=policies, trust_sealed=sealed)
+
+
+def _check_https(subscription: Subscription) -> None:
+    if subscription.trust_sealed is not None and not subscription.callback_url.lower().startswith("https:"):
+        field = "clientCertificate" if subscription.policies.client_certificate else "caCertificate"
+        raise Invalid.field(field, "is for https only: give an https callbackUrl, or null here.")
 
 
 def _switched(subscription: Subscription, *, is_active: bool, now: int) -> Subscription:
@@ -391,8 +430,6 @@ def _credential(said: Mapping[str, Any], member: str) -> str:
 
 def _refuse_unsupported(request: SubscriptionRequest) -> None:
     asked = {
-        "clientCertificate": request.client_certificate,
-        "caCertificate": request.ca_certificate,
         "validation": request.validation,
     }
     for field, value in asked.items():

@@ -166,6 +166,7 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                     trust=client_context(settings.ca_file),
                     idle_connections_max=settings.max_in_flight,
                     proxy=settings.egress_proxy,
+                    ca_file=settings.ca_file,
                 ),
                 clock,
             )

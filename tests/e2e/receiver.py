@@ -1,6 +1,7 @@
 """A receiver of webhooks that keeps every byte it was sent and answers as the test says."""
 
 import asyncio
+import ssl
 import threading
 import time
 from collections import defaultdict
@@ -63,7 +64,8 @@ class Arrival:
 class Receiver:
     """An HTTP server on a loop of its own, in a thread of this process: its clock is the test's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.arrivals: list[Arrival] = []
         self._by_path: defaultdict[str, list[Arrival]] = defaultdict(list)
         self._by_event: defaultdict[str, list[Arrival]] = defaultdict(list)
@@ -91,7 +93,7 @@ class Receiver:
 
     def url(self, path: str = "/") -> str:
         """Return the callback URL of a path."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"https://localhost:{self.port}{path}" if self._tls else f"http://127.0.0.1:{self.port}{path}"
 
     def answer(self, key: str, *replies: Reply) -> None:
         """Answer the requests for a path, or of an event id, with these in turn, and with the last from then on."""
@@ -147,7 +149,7 @@ class Receiver:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024)
+        server = await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         await self._stop.wait()

@@ -1,8 +1,12 @@
 """How attempts prove themselves to receivers, over the whole service."""
 
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
+
+import pytest
+import trustme
 
 from .harness import Client, Server, until
 from .receiver import Arrival, Receiver, Reply
@@ -89,3 +93,56 @@ def test_deliveries_go_through_the_proxy(own_server: Callable[..., Server], rece
     assert asked.headers["proxy-authorization"] == "Basic YW5uOnMzY3JldA=="
     assert "s3cret" not in server.log
     operator.close()
+
+
+AUTHORITY = trustme.CA()
+BUNDLE = AUTHORITY.cert_pem.bytes().decode()
+
+
+@pytest.fixture
+def strict_receiver() -> Iterator[Receiver]:
+    """Run a receiver whose certificate and whose callers the authority vouches for, and nobody else."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("localhost").configure_cert(tls)
+    AUTHORITY.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    receiver = Receiver(tls).start()
+    yield receiver
+    receiver.close()
+
+
+def test_a_client_certificate_opens_a_receiver_that_wants_one(operator: Client, strict_receiver: Receiver) -> None:
+    member = operator.member_of(operator.company())
+    leaf = AUTHORITY.issue_cert("us@example.com")
+    key = leaf.private_key_pem.bytes().decode()
+    own = {"certificate": leaf.cert_chain_pems[0].bytes().decode(), "privateKey": key}
+    body = {"callbackUrl": strict_receiver.url("/hook"), "caCertificate": BUNDLE, "retryDelaysSeconds": [1]}
+    made = member.made("POST", "/v1/webhooks", {**body, "clientCertificate": own})
+    assert made["clientCertificate"].keys() == {"subject", "expiresAt"}
+    assert [each.keys() for each in made["caCertificate"]] == [{"subject", "expiresAt"}]
+    operator.publish(made["companyId"])
+    strict_receiver.wait_at("/hook", 1)
+    path = f"/v1/webhooks/{made['id']}"
+    changed = member.made("PATCH", path, {"caCertificate": None})
+    assert (changed["caCertificate"], changed["clientCertificate"]) == (None, made["clientCertificate"])
+    operator.publish(made["companyId"])
+    rows = _settled(member, made["id"], 3)
+    assert [row["error"] for row in rows] == [None, "tls", "tls"]
+    assert key.encode() not in member.call("GET", path).body
+    member.made("PATCH", path, {"clientCertificate": None, "caCertificate": BUNDLE})
+    operator.publish(made["companyId"])
+    assert len(strict_receiver.at("/hook")) == 1
+    assert _settled(member, made["id"], 5)[-1]["success"] is False
+
+
+def test_what_is_no_certificate_is_refused_with_its_member(operator: Client) -> None:
+    member = operator.member_of(operator.company())
+    for given, field in (
+        ({"clientCertificate": {"certificate": BUNDLE, "privateKey": "s3cret"}}, "clientCertificate.privateKey"),
+        ({"clientCertificate": {"certificate": BUNDLE}}, "clientCertificate"),
+        ({"caCertificate": "trust me"}, "caCertificate"),
+    ):
+        answer = member.call("POST", "/v1/webhooks", {"callbackUrl": "https://api.example.com/", **given})
+        assert answer.status == 400
+        assert answer.json["validationErrors"][0]["field"].startswith(field)
+        assert b"s3cret" not in answer.body

@@ -62,6 +62,11 @@ class Peer:
         """Wait until the other side has closed; return what came before."""
         return await self._reader.read()
 
+    @property
+    def certificate(self) -> Any:
+        """Return what the other side has shown of itself."""
+        return self._writer.get_extra_info("ssl_object").getpeercert()
+
     async def head(self) -> bytes:
         """Read a request that has no body and keep it in `Receiver.requests`."""
         head = await self._reader.readuntil(b"\r\n\r\n")

@@ -26,6 +26,7 @@ from receivers import (
 )
 
 from hookline.clock import SystemClock
+from hookline.credentials import Trust
 from hookline.egress import dial
 from hookline.egress.dial import _in_order, _is_of_this_machine
 from hookline.egress.faults import Fault
@@ -636,7 +637,7 @@ def test_silent_handshake_ends_at_its_own_limit(loop: str, monkeypatch: pytest.M
 
 
 def test_settings_of_one_callback_have_connections_of_their_own() -> None:
-    trust = trusting(AUTHORITY)
+    trust = Trust(authorities=AUTHORITY.cert_pem.bytes().decode())
 
     async def scenario() -> None:
         async with (

@@ -29,6 +29,7 @@ async def sealed_with(storage: Storage, subscription_id: int, keyring: Keyring) 
         auth_type=AuthType.BEARER,
         auth_sealed=credentials.seal_auth(subscription_id, {"token": "t"}, keyring),
         headers_sealed=credentials.seal_headers(subscription_id, {"X-Zone": "eu"}, keyring),
+        trust_sealed=credentials.seal_trust(subscription_id, credentials.Trust(authorities="PEM"), keyring),
     )
     await create(storage, full)
     return full
@@ -43,6 +44,7 @@ def opened(subscription: Subscription, keyring: Keyring) -> tuple[object, ...]:
         credentials.open_secrets(subscription, keyring),
         credentials.open_auth(subscription, keyring),
         credentials.open_headers(subscription, keyring),
+        credentials.open_trust(subscription, keyring),
     )
 
 
@@ -122,4 +124,5 @@ def test_nothing_that_is_sealed_is_left_out() -> None:
         "seal_secret",
         "seal_headers",
         "seal_auth",
+        "seal_trust",
     }

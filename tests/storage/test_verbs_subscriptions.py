@@ -39,6 +39,7 @@ async def test_a_subscription_reads_back_as_it_was_stored(storage: Storage) -> N
         auth_type=AuthType.BASIC,
         auth_sealed=b"\x01\x00",
         headers_sealed=b"\x02\x00",
+        trust_sealed=b"\x03\x00",
     )
     await create(storage, stored)
     assert await storage.subscription(1001) == stored
@@ -52,6 +53,7 @@ async def test_a_subscription_reads_back_as_it_was_stored(storage: Storage) -> N
         auth_type=AuthType.NONE,
         auth_sealed=None,
         headers_sealed=None,
+        trust_sealed=None,
         active=False,
         inactive_reason="requested",
         inactive_at=NOON_MS + 5,

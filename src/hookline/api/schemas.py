@@ -120,7 +120,15 @@ CHANGEABLE: Final[dict[str, Schema]] = {
     "contentType": _described(nullable(TEXT), "A media type that the payload version allows."),
     "headers": _described(STATIC_HEADERS, "Extra request headers; their values are never shown again."),
     "filter": nullable(FILTER),
+    "clientCertificate": _described(
+        nullable(request(("certificate", "privateKey"), certificate=TEXT, privateKey=TEXT)),
+        "What we show to the receiver (mTLS): the certificate with its chain and its key, PEM, not encrypted.",
+    ),
+    "caCertificate": _described(
+        nullable(TEXT), "PEM of authorities that may vouch for this receiver too; at most 50 certificates."
+    ),
 }
+CERTIFICATE: Final[Schema] = answer(subject=TEXT, expiresAt=INSTANT)
 SUBSCRIPTION: Final[dict[str, Schema]] = {
     "id": ID,
     "companyId": ID,
@@ -136,6 +144,8 @@ SUBSCRIPTION: Final[dict[str, Schema]] = {
     "headers": _described(array(TEXT), "The names alone."),
     "filter": nullable(FILTER),
     **FILTERS_OF_V2,
+    "clientCertificate": nullable(CERTIFICATE),
+    "caCertificate": nullable(array(CERTIFICATE)),
     "inactiveReason": nullable(TEXT),
     "inactiveSince": nullable(INSTANT),
 }

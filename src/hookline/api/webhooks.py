@@ -26,7 +26,7 @@ from hookline.api.reading import (
 )
 from hookline.config import Settings
 from hookline.errors import Conflict, Invalid, Unavailable
-from hookline.model import Action, PayloadVersion, Role, Subscription
+from hookline.model import Action, Certificate, PayloadVersion, Role, Subscription
 from hookline.ping import ping as send_ping
 from hookline.rotation import RotationRequest, rotated
 from hookline.storage.protocol import Catalogue, Creation, SubscriptionQuery
@@ -264,12 +264,16 @@ def shown(subscription: Subscription, catalogue: Catalogue, settings: Settings) 
         "filter": None if policies.filter is None else Raw(policies.filter.encode()),
         "caseDirections": policies.case_directions,
         "partnerCompanyIds": policies.partner_company_ids,
-        "clientCertificate": None,
-        "caCertificate": None,
+        "clientCertificate": policies.client_certificate and _certificate(policies.client_certificate),
+        "caCertificate": policies.ca_certificates and [_certificate(each) for each in policies.ca_certificates],
         "validation": None,
         "inactiveReason": subscription.inactive_reason,
         "inactiveSince": instant(subscription.inactive_at),
     }
+
+
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    return {"subject": certificate.subject, "expiresAt": instant(certificate.expires_at)}
 
 
 def _delays(policy: tuple[int, ...] | str | None, settings: Settings) -> tuple[int, ...] | str:

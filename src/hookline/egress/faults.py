@@ -36,6 +36,9 @@ PROXY_REFUSES_US: Final = Fault(
 PROXY_UNREADABLE: Final = Fault(
     ErrorClass.CONNECT, "The proxy that Hookline sends through gave an answer that is not HTTP."
 )
+UNUSABLE_CERTIFICATE: Final = Fault(
+    ErrorClass.TLS, "The subscription's `clientCertificate` or `caCertificate` is not one that TLS takes. Set it again."
+)
 TLS_CLOSED: Final = Fault(ErrorClass.TLS, "The receiver closed the connection during the TLS handshake.")
 
 NO_ROUTE_NUMBERS: Final = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})

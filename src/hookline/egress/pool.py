@@ -1,11 +1,11 @@
 """Idle connections, kept for the next request of the same company to the same origin under the same trust."""
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from typing import Final
 
 from hookline.clock import Clock
+from hookline.credentials import Trust
 from hookline.egress.http1 import Connection
 
 IDLE_SECONDS_MAX: Final = 4.0
@@ -16,7 +16,7 @@ IDLE_CONNECTIONS_MAX: Final = 1000
 """As many as a node has attempts in flight: what is open then is at most twice that."""
 SWEEP_SECONDS: Final = 1.0
 
-Key = tuple[int, str, str, int, ssl.SSLContext | None]
+Key = tuple[int, str, str, int, Trust | None]
 """Company, scheme, host, port, trust."""
 
 

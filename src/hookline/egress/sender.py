@@ -13,11 +13,13 @@ from msgspec import Struct
 
 from hookline.clock import Clock
 from hookline.config import EgressProxy
+from hookline.credentials import Trust
 from hookline.egress.dial import Dialled, Dialler
 from hookline.egress.faults import BLOCKED, Fault
 from hookline.egress.http1 import Connection, Response
 from hookline.egress.pool import IDLE_CONNECTIONS_MAX, Key, Pool
 from hookline.egress.resolver import Resolver
+from hookline.egress.tls import Contexts
 from hookline.egress.url import CallbackUrl, UrlRules
 from hookline.model import Answered, ClientAuthentication, Failed, Outcome, Timings
 
@@ -50,8 +52,8 @@ class Call(Struct, frozen=True, kw_only=True):
     timeout_seconds: float
     """One deadline over name, connection, TLS, request and response head."""
     method: str = "POST"
-    trust: ssl.SSLContext | None = None
-    """TLS settings of this callback alone; None: those of the installation."""
+    trust: Trust | None = None
+    """For the TLS of this callback alone; None: as the installation does it."""
     grant: Grant | None = None
     """Set where the request lacks an `Authorization` that is a token yet to be had (`oauth`)."""
     spent_seconds: float = 0.0
@@ -97,10 +99,12 @@ class Sender:
         trust: ssl.SSLContext,
         idle_connections_max: int = IDLE_CONNECTIONS_MAX,
         proxy: EgressProxy | None = None,
+        ca_file: str | None = None,
     ) -> None:
+        """`trust` is the installation's TLS, made with the authorities in `ca_file`."""
         self._resolver = resolver
         self._clock = clock
-        self._trust = trust
+        self._contexts = Contexts(trust, ca_file)
         self._dialler = Dialler(resolver=resolver, rules=rules, clock=clock, proxy=proxy)
         self._pool = Pool(clock, idle_connections_max=idle_connections_max)
 
@@ -117,9 +121,10 @@ class Sender:
         connection = self._pool.take(key)
         dialled: Dialled | None = None
         if connection is None:
-            opened = await self._dialler.dial(
-                url, call.trust or self._trust, deadline=deadline, timeout_seconds=call.timeout_seconds
-            )
+            trust = await self._contexts.of(call.trust)
+            if isinstance(trust, Fault):
+                return self._failed(trust, begun_at, Timings())
+            opened = await self._dialler.dial(url, trust, deadline=deadline, timeout_seconds=call.timeout_seconds)
             if not isinstance(opened, Dialled):
                 return self._failed(opened.fault, begun_at, opened.timings)
             dialled, connection = opened, opened.connection

@@ -43,7 +43,7 @@ DAY_BITS: Final = 39
 
 SUBSCRIPTION_COLUMNS: Final = (
     "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
-    " headers_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
+    " headers_sealed, trust_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
 )
 ACCOUNT_COLUMNS: Final = "id, company_id, username, password, secret_hash, created_at"
 DAMAGE: Final = (msgspec.MsgspecError, LookupError, TypeError, ValueError)
@@ -104,11 +104,12 @@ def read_subscription(row: Row) -> Subscription:
         auth_type=AuthType(row[8]),
         auth_sealed=row[9],
         headers_sealed=row[10],
-        active=bool(row[11]),
-        inactive_reason=row[12],
-        inactive_at=row[13],
-        created_at=row[14],
-        updated_at=row[15],
+        trust_sealed=row[11],
+        active=bool(row[12]),
+        inactive_reason=row[13],
+        inactive_at=row[14],
+        created_at=row[15],
+        updated_at=row[16],
     )
 
 

@@ -45,15 +45,15 @@ SELECT count(*) FROM subscriptions WHERE bucket = $2::smallint AND company_id = 
 
 _INSERT: Final = f"""
 INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}, bucket)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"""
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"""
 _INSERT_LANE: Final = """
 INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, is_ordered, rate_per_second, bucket)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 _REPLACE: Final = """
 UPDATE subscriptions SET callback_url = $1, event_types = $2, policies = $3, secrets = $4, auth_type = $5,
-  auth_sealed = $6, headers_sealed = $7, active = $8, inactive_reason = $9, inactive_at = $10, updated_at = $11,
-  revision = revision + 1
-WHERE bucket = $12::smallint AND id = $13::bigint AND company_id = $14::bigint AND revision = $15::bigint - 1
+  auth_sealed = $6, headers_sealed = $7, trust_sealed = $8, active = $9, inactive_reason = $10, inactive_at = $11,
+  updated_at = $12, revision = revision + 1
+WHERE bucket = $13::smallint AND id = $14::bigint AND company_id = $15::bigint AND revision = $16::bigint - 1
   AND deleted_at IS NULL
 RETURNING id"""
 _REPLACE_LANE: Final = f"""
@@ -103,6 +103,7 @@ async def create(transaction: Transaction, subscription: Subscription, per_compa
         subscription.auth_type,
         subscription.auth_sealed,
         subscription.headers_sealed,
+        subscription.trust_sealed,
         subscription.active,
         subscription.inactive_reason,
         subscription.inactive_at,
@@ -141,6 +142,7 @@ async def replace(transaction: Transaction, subscription: Subscription, *, lift_
         subscription.auth_type,
         subscription.auth_sealed,
         subscription.headers_sealed,
+        subscription.trust_sealed,
         subscription.active,
         subscription.inactive_reason,
         subscription.inactive_at,

@@ -30,14 +30,15 @@ FROM companies AS c LEFT JOIN subscriptions AS s ON s.company_id = c.id AND s.de
 WHERE c.id IN (SELECT value FROM json_each(?1)) AND c.deleted_at IS NULL
 ORDER BY c.id, s.id"""
 
-_INSERT: Final = f"INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}) VALUES ({', '.join('?' * 16)})"
+_INSERT: Final = f"INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}) VALUES ({', '.join('?' * 17)})"
 _INSERT_LANE: Final = (
     "INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, is_ordered, rate_per_second)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _REPLACE: Final = """
 UPDATE subscriptions SET callback_url = ?, event_types = ?, policies = ?, secrets = ?, auth_type = ?, auth_sealed = ?,
-  headers_sealed = ?, active = ?, inactive_reason = ?, inactive_at = ?, updated_at = ?, revision = revision + 1
+  headers_sealed = ?, trust_sealed = ?, active = ?, inactive_reason = ?, inactive_at = ?, updated_at = ?,
+  revision = revision + 1
 WHERE id = ? AND revision = ? - 1 AND deleted_at IS NULL"""
 _REPLACE_LANE: Final = """
 UPDATE lanes SET host = ?2, is_open = ?3, slots_max = ?4, slots = min(slots, ?4), is_ordered = ?5,
@@ -80,6 +81,7 @@ def create(transaction: Transaction, subscription: Subscription, per_company_max
             subscription.auth_type,
             subscription.auth_sealed,
             subscription.headers_sealed,
+            subscription.trust_sealed,
             subscription.active,
             subscription.inactive_reason,
             subscription.inactive_at,
@@ -117,6 +119,7 @@ def replace(transaction: Transaction, subscription: Subscription, *, lift_hold: 
             subscription.auth_type,
             subscription.auth_sealed,
             subscription.headers_sealed,
+            subscription.trust_sealed,
             subscription.active,
             subscription.inactive_reason,
             subscription.inactive_at,

@@ -123,6 +123,7 @@ CREATE TABLE subscriptions (
   auth_type text NOT NULL,
   auth_sealed bytea,
   headers_sealed bytea,
+  trust_sealed bytea,                   -- client certificate, its key and further authorities
   active boolean NOT NULL,
   inactive_reason text,
   inactive_at bigint,

@@ -77,6 +77,7 @@ CREATE TABLE subscriptions (
   auth_type TEXT NOT NULL,
   auth_sealed BLOB,
   headers_sealed BLOB,
+  trust_sealed BLOB,                    -- client certificate, its key and further authorities
   active INTEGER NOT NULL CHECK (active IN (0, 1)),
   inactive_reason TEXT,
   inactive_at INTEGER,
