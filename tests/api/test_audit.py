@@ -174,6 +174,12 @@ def replay_cancelled(scene: Scene) -> Told:
     return Told("replay.cancelled", replay_id, scene.company)
 
 
+def event_erased(scene: Scene) -> Told:
+    event_id = publish(scene.server, scene.company)
+    scene.operator("DELETE", f"/v1/events/{event_id}/data")
+    return Told("event.erased", event_id, None)
+
+
 def event_type_put(scene: Scene) -> Told:
     scene.operator("PUT", "/v1/event-types/order.paid", {})
     return Told("event-type.put", "order.paid", None)
@@ -204,6 +210,7 @@ CHANGES: dict[tuple[str, str], Callable[[Scene], Told]] = {
     ("POST", "/v1/webhooks/{id}/replay"): replay_started,
     ("POST", "/v1/replays"): replay_over_all_started,
     ("DELETE", "/v1/replays/{id}"): replay_cancelled,
+    ("DELETE", "/v1/events/{eventId}/data"): event_erased,
     ("PUT", "/v1/event-types/{name}"): event_type_put,
     ("DELETE", "/v1/event-types/{name}"): event_type_deleted,
 }
@@ -249,6 +256,7 @@ def test_what_is_refused_or_only_looked_at_leaves_nothing(scene: Scene) -> None:
         ("DELETE", "/v1/tokens/5", None),
         ("PUT", "/v1/event-types/webhook.ping", {}),
         ("DELETE", "/v1/event-types/unknown", None),
+        ("DELETE", "/v1/events/unknown/data", None),
         ("PATCH", f"/v1/webhooks/{subscription_id}", {"callbackUrl": "nonsense"}),
         ("POST", f"/v1/webhooks/{subscription_id}/deliveries/1/redeliver", None),
     ]:

@@ -94,6 +94,7 @@ ROUTES: Final = (
     Route("POST", "/v1/events/batch", events.publish_batch, PUBLISHERS),
     Route("GET", "/v1/events", events.list_all, READERS),
     Route("GET", "/v1/events/{eventId}", events.show, READERS),
+    Route("DELETE", "/v1/events/{eventId}/data", events.erase, OPERATOR),
     Route("GET", "/v1/webhooks", webhooks.list_all, READERS),
     Route("POST", "/v1/webhooks", webhooks.create, WRITERS),
     Route("GET", "/v2/webhooks", webhooks.list_version_2, READERS),

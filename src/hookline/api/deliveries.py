@@ -197,6 +197,7 @@ def _shown_row(row: AttemptRow) -> dict[str, Any]:
         "requestBody": None
         if body is None
         else body[:BODY_BYTES_SHOWN].decode("utf-8", "ignore"),  # a cut character goes
+        "erased": row.data is None,
         "requestBodyTruncated": body is not None and len(body) > BODY_BYTES_SHOWN,
         "responseBody": None if response is None else _text(response),
     }

@@ -8,12 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hookline import matching, publishing
-from hookline.api.answers import instant, items_response, json_response
+from hookline.api.answers import instant, items_response, json_response, no_content
 from hookline.api.context import Api
 from hookline.api.deliveries import shown_attempt, shown_delivery
 from hookline.api.reading import (
     BODY_BYTES_MAX,
     ID_MAX,
+    change_of,
     company_of_list,
     decode,
     list_after_id,
@@ -27,7 +28,7 @@ from hookline.api.reading import (
 )
 from hookline.errors import Conflict, Invalid
 from hookline.filtering import Document
-from hookline.model import DeliveryState
+from hookline.model import Action, DeliveryState
 from hookline.publishing import BatchRequest, EventRequest
 from hookline.storage.protocol import (
     Accepted,
@@ -143,6 +144,14 @@ async def show(request: Request, api: Api) -> Response:
             "notMatched": _not_matched(detail),
         }
     )
+
+
+async def erase(request: Request, api: Api) -> Response:
+    """Erase what an event said; that it was, and what became of it, stays."""
+    event_id = path_text(request, "eventId")
+    if not await api.storage.erase(event_id, change=change_of(request, Action.EVENT_ERASED, event_id)):
+        raise no_such_id()
+    return no_content()
 
 
 def _state(request: Request) -> DeliveryState | None:

@@ -381,6 +381,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "events",
         (COMPANY, PAGING[1]),
     ),
+    ("DELETE", "/v1/events/{eventId}/data"): Operation(
+        "eraseEventData",
+        "Erase an event's data and the bodies of its attempts, and cancel what is pending",
+        NO_CONTENT,
+        OPERATOR,
+        "events",
+    ),
     ("GET", "/v1/webhooks"): Operation(
         "listSubscriptions",
         "List the company's subscriptions by id, those of version 2 left out",

@@ -335,6 +335,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         eventType=TEXT,
         **OUTCOME,
         requestBody=nullable(TEXT),
+        erased=_described(BOOLEAN, "Whether its event's data is gone, and the bodies with it."),
         requestBodyTruncated=BOOLEAN,
         responseBody=nullable(TEXT),
     ),

@@ -588,6 +588,14 @@ class Storage(Protocol):
         """
         ...
 
+    async def erase(self, event_id: str, *, change: Change | None = None) -> bool:
+        """Erase an event's data and the bodies answered to it, and cancel what is pending; False: there is none.
+
+        An attempt in flight may end: a success is recorded, a failure cancels, and its body is not kept. Repeating it
+        erases again what a backup may have brought back.
+        """
+        ...
+
     async def forget(self, retention_ms: int, limit: int) -> bool:
         """Do one short step of forgetting what has had its time; True: there is more to do at once.
 

@@ -17,6 +17,7 @@ from hookline.storage.postgres import (
     audit,
     buckets,
     directory,
+    erasing,
     forgetting,
     lanes,
     log,
@@ -199,6 +200,9 @@ class PostgresStorage:
 
     async def expire_held(self, retention_ms: int, limit: int) -> int:
         return await self._database.write(lambda transaction: forgetting.expire_held(transaction, retention_ms, limit))
+
+    async def erase(self, event_id: str, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: erasing.erase(transaction, event_id), change)
 
     async def forget(self, retention_ms: int, limit: int) -> bool:
         if await self._walk.step(retention_ms, limit) or await self.drop_days(retention_ms, limit):

@@ -22,7 +22,7 @@ LOSSES_MAX: Final = 500
 
 _LOCK: Final = """
 SELECT d.id, d.attempt, d.losses, d.subscription_id, d.company_id, d.bucket, s.deleted_at IS NOT NULL, l.hold_until,
-  d.event_key, d.event_bucket
+  d.event_key, d.event_bucket, d.is_erased
 FROM deliveries AS d
   JOIN subscriptions AS s ON s.id = d.subscription_id AND s.bucket = d.bucket
   JOIN lanes AS l ON l.subscription_id = d.subscription_id AND l.bucket = d.bucket
@@ -99,7 +99,14 @@ async def release(transaction: Transaction, fences: Sequence[Fence]) -> None:
     """Hand back what is still under the given fences."""
     current = await _lock(transaction, fences)
     if current:
-        await transaction.connection.execute(_RELEASE, transaction.buckets, transaction.now, list(current))
+        left = [row.id for row in current.values() if not row.is_erased]
+        await transaction.connection.execute(_RELEASE, transaction.buckets, transaction.now, left)
+        if len(left) < len(current):
+            endings = _Endings(transaction)
+            for row in current.values():
+                if row.is_erased:
+                    endings.cancel(row)
+            await endings.write()
         await _refresh_lanes(transaction, current.values())
 
 
@@ -136,7 +143,7 @@ async def log_losses(transaction: Transaction) -> Losses:
     parked = 0
     for row, attempt_id in zip(lost, await transaction.draw(len(lost)), strict=True):
         verdict = lifecycle.verdict_of_loss(row.losses)
-        parked += isinstance(verdict, GiveUp) and not row.is_deleted
+        parked += isinstance(verdict, GiveUp) and not (row.is_deleted or row.is_erased)
         endings.add_loss(row, verdict, attempt_id)
     await endings.write()
     await notices.note(transaction, endings.deaths)
@@ -159,6 +166,8 @@ class _Flying(NamedTuple):
     """Of its lane, as it was before."""
     event_key: int
     event_bucket: int
+    is_erased: bool
+    """Whether its event is, since it was claimed."""
 
     def note(self, event_type: str, reason: str, since: int) -> Note:
         """Return what is to be told because of it."""
@@ -226,7 +235,7 @@ class _Endings:
                 timings.wait_ms,
                 record.request_head,
                 record.response_head,
-                record.response_body,
+                None if row.is_erased else record.response_body,
                 next_attempt_at,
                 dead_lettered,
                 row.bucket,
@@ -242,6 +251,10 @@ class _Endings:
     def park(self, row: _Flying) -> None:
         """Add the end of a delivery that cannot be attempted, and so leaves no line."""
         self._end(row, Move.PARK, 0, Reason.UNREADABLE)
+
+    def cancel(self, row: _Flying) -> None:
+        """Add the end of a delivery that was not attempted and has nothing left to send."""
+        self._end(row, Move.CANCEL, 0, Reason.ERASED)
 
     async def write(self) -> None:
         """Store all rows, with one statement."""
@@ -266,8 +279,8 @@ class _Endings:
             case Succeed():
                 self._end(row, Move.SUCCEED, 0, None)
                 return None, False
-            case Retry() | GiveUp() if row.is_deleted:
-                self._end(row, Move.CANCEL, failures, Reason.DELETED)
+            case Retry() | GiveUp() if row.is_deleted or row.is_erased:
+                self._end(row, Move.CANCEL, failures, Reason.DELETED if row.is_deleted else Reason.ERASED)
                 return None, False
             case Retry(wait_ms):
                 self._kept.append((row.id, failures, losses or 0, now + wait_ms))

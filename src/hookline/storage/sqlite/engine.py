@@ -49,6 +49,7 @@ from hookline.storage.sqlite import (
     accounts,
     audit,
     directory,
+    erasing,
     forgetting,
     lanes,
     log,
@@ -210,6 +211,9 @@ class SqliteStorage:
 
     async def expire_held(self, retention_ms: int, limit: int) -> int:
         return await self._write(lambda transaction: forgetting.expire_held(transaction, retention_ms, limit))
+
+    async def erase(self, event_id: str, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: erasing.erase(transaction, event_id), change)
 
     async def forget(self, retention_ms: int, limit: int) -> bool:
         return await self._write(lambda transaction: self._walk.step(transaction, retention_ms, limit))

@@ -4,7 +4,7 @@ The fence is checked once, by reading the rows that are still `sending` under th
 of the transaction go by id alone, as nobody else writes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, assert_never
 
@@ -24,7 +24,7 @@ LOSSES_MAX: Final = 500
 
 _READ: Final = """
 SELECT
-  (SELECT json_group_array(json_array(id, attempt)) FROM deliveries
+  (SELECT json_group_array(json_array(id, attempt, is_erased)) FROM deliveries
     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'sending'),
   (SELECT json_group_array(json_array(l.subscription_id, s.deleted_at IS NOT NULL, l.slots, l.slots_max, l.hold_until,
       (SELECT count(*) FROM deliveries AS d WHERE d.state = 'sending' AND d.subscription_id = l.subscription_id),
@@ -33,14 +33,15 @@ SELECT
     WHERE l.subscription_id IN (SELECT value FROM json_each(?2)))"""
 
 _LOST: Final = """
-SELECT json_group_array(json_array(d.id, attempt, losses, d.subscription_id, deleted_at IS NOT NULL, hold_until)) FROM (
-  SELECT id, attempt, losses, subscription_id FROM deliveries WHERE state = 'sending' AND due_at <= ?1
+SELECT json_group_array(json_array(
+  d.id, attempt, losses, d.subscription_id, deleted_at IS NOT NULL, hold_until, is_erased)) FROM (
+  SELECT id, attempt, losses, subscription_id, is_erased FROM deliveries WHERE state = 'sending' AND due_at <= ?1
   ORDER BY due_at LIMIT ?2
 ) AS d JOIN subscriptions AS s ON s.id = d.subscription_id JOIN lanes AS l ON l.subscription_id = d.subscription_id"""
 
-_FLYING: Final = msgspec.json.Decoder(list[tuple[int, int]])
+_FLYING: Final = msgspec.json.Decoder(list[tuple[int, int, int]])
 _LANES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int | None, int, Health]])
-_LOSSES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int, int | None]])
+_LOSSES: Final = msgspec.json.Decoder(list[tuple[int, int, int, int, int, int | None, int]])
 
 _NOTHING_SENT: Final = (None,) * 7
 """Timings, heads and body of an attempt that left no trace."""
@@ -76,12 +77,12 @@ def settle(
 ) -> Sequence[Sequence[bool]]:
     """Record the ends of attempts whose fence is current; answer for each whether it was."""
     settlements = list(chain.from_iterable(requests))
-    flying, its_lanes = _read(transaction, [settlement.fence for settlement in settlements])
+    flying, erased, its_lanes = _read(transaction, [settlement.fence for settlement in settlements])
     answers = [_take_out(flying, settlement.fence) for settlement in settlements]
     current = [settlement for settlement, is_current in zip(settlements, answers, strict=True) if is_current]
     if current:
         holds = receivers.holds(transaction, current)
-        endings = _Endings(transaction)
+        endings = _Endings(transaction, erased)
         for settlement in current:
             lane = its_lanes[settlement.fence.subscription_id]
             hold_until = max(lane.hold_until or 0, holds.get(lane.subscription_id, 0))
@@ -96,10 +97,14 @@ def settle(
 def release(transaction: Transaction, requests: Sequence[Sequence[Fence]]) -> Sequence[None]:
     """Hand back what is still under the given fences."""
     fences = list(chain.from_iterable(requests))
-    flying, its_lanes = _read(transaction, fences)
+    flying, erased, its_lanes = _read(transaction, fences)
     current = [fence.delivery_id for fence in fences if flying.get(fence.delivery_id) == fence.attempt]
     if current:
-        transaction.run(_RELEASE, (transaction.now, json_ids(current)))
+        transaction.run(_RELEASE, (transaction.now, json_ids(key for key in current if key not in erased)))
+        endings = _Endings(transaction, erased)
+        for delivery_id in erased.intersection(current):
+            endings.cancel(delivery_id)
+        endings.write()
         lanes.refresh(transaction, its_lanes)
     return [None] * len(requests)
 
@@ -107,7 +112,7 @@ def release(transaction: Transaction, requests: Sequence[Sequence[Fence]]) -> Se
 def park(transaction: Transaction, requests: Sequence[Sequence[Fence]]) -> Sequence[None]:
     """End what is still under the given fences and cannot be read."""
     fences = list(chain.from_iterable(requests))
-    flying, its_lanes = _read(transaction, fences)
+    flying, _, its_lanes = _read(transaction, fences)
     current = [fence.delivery_id for fence in fences if flying.get(fence.delivery_id) == fence.attempt]
     if current:
         state = lifecycle.after(lifecycle.SENDING, Move.PARK)
@@ -127,11 +132,11 @@ class Losses(NamedTuple):
 def log_losses(transaction: Transaction) -> Losses:
     """Log attempts whose lease has passed, oldest first, and judge their deliveries; `LOSSES_MAX` at a time."""
     found = _LOSSES.decode(transaction.one(_LOST, (transaction.now, LOSSES_MAX)))
-    endings = _Endings(transaction)
+    endings = _Endings(transaction, {row[0] for row in found if row[6]})
     parked = 0
-    for delivery_id, attempt, losses, subscription_id, is_deleted, hold_until in found:
+    for delivery_id, attempt, losses, subscription_id, is_deleted, hold_until, is_erased in found:
         verdict = lifecycle.verdict_of_loss(losses)
-        parked += isinstance(verdict, GiveUp) and not is_deleted
+        parked += isinstance(verdict, GiveUp) and not (is_deleted or is_erased)
         fence = Fence(delivery_id=delivery_id, subscription_id=subscription_id, company_id=0, attempt=attempt)
         endings.add_loss(fence, verdict, losses, hold_until or 0, is_deleted=bool(is_deleted))
     endings.write()
@@ -139,13 +144,20 @@ def log_losses(transaction: Transaction) -> Losses:
     return Losses(len(found), parked)
 
 
-def _read(transaction: Transaction, fences: Sequence[Fence]) -> tuple[dict[int, int], Mapping[int, LaneState]]:
-    """Return the current attempt of each delivery that is in flight, and the lanes, both by id."""
+def _read(
+    transaction: Transaction, fences: Sequence[Fence]
+) -> tuple[dict[int, int], frozenset[int], Mapping[int, LaneState]]:
+    """Return the current attempt of each delivery that is in flight, which of them are erased, and the lanes by id."""
     flying, its_lanes = transaction.one(
         _READ,
         (json_ids([fence.delivery_id for fence in fences]), json_ids({fence.subscription_id for fence in fences})),
     )
-    return dict(_FLYING.decode(flying)), {row[0]: LaneState(*row) for row in _LANES.decode(its_lanes)}
+    rows = _FLYING.decode(flying)
+    return (
+        {row[0]: row[1] for row in rows},
+        frozenset([row[0] for row in rows if row[2]]),
+        {row[0]: LaneState(*row) for row in _LANES.decode(its_lanes)},
+    )
 
 
 def _take_out(flying: dict[int, int], fence: Fence) -> bool:
@@ -159,8 +171,9 @@ def _take_out(flying: dict[int, int], fence: Fence) -> bool:
 class _Endings:
     """The rows that ends of attempts come to: a move of the delivery and a line of the log for each."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, erased: Collection[int]) -> None:
         self._transaction = transaction
+        self._erased = erased
         self._succeeded: list[int] = []
         self._dead: list[int] = []
         self._moved: list[tuple[Any, ...]] = []
@@ -188,7 +201,7 @@ class _Endings:
                 timings.wait_ms,
                 record.request_head,
                 record.response_head,
-                record.response_body,
+                None if settlement.fence.delivery_id in self._erased else record.response_body,
                 next_attempt_at,
                 dead_lettered,
             )
@@ -200,6 +213,11 @@ class _Endings:
         attempt_id = self._transaction.counters.next_attempt()
         known = (attempt_id, fence.delivery_id, fence.subscription_id, fence.attempt, None, ErrorClass.LOST, None, 0)
         self._log.append((*known, *_NOTHING_SENT, next_attempt_at, dead_lettered))
+
+    def cancel(self, delivery_id: int) -> None:
+        """Add the end of a delivery that was not attempted and has nothing left to send."""
+        state = lifecycle.after(lifecycle.SENDING, Move.CANCEL)
+        self._moved.append((delivery_id, state, 0, 0, None, Reason.ERASED, self._transaction.wall))
 
     def write(self) -> None:
         """Store all rows."""
@@ -219,9 +237,10 @@ class _Endings:
             case Succeed():
                 self._succeeded.append(fence.delivery_id)
                 return None, False
-            case Retry() | GiveUp() if is_deleted:
+            case Retry() | GiveUp() if is_deleted or fence.delivery_id in self._erased:
                 state = lifecycle.after(lifecycle.SENDING, Move.CANCEL)
-                self._moved.append((fence.delivery_id, state, failures, losses, None, Reason.DELETED, wall))
+                reason = Reason.DELETED if is_deleted else Reason.ERASED
+                self._moved.append((fence.delivery_id, state, failures, losses, None, reason, wall))
                 return None, False
             case Retry(wait_ms):
                 state = lifecycle.after(lifecycle.SENDING, Move.LOSE if losses else Move.RETRY)

@@ -258,6 +258,7 @@ CREATE TABLE deliveries (
   failures integer NOT NULL DEFAULT 0,  -- settled failed attempts of this round: they alone drive the schedule
   losses integer NOT NULL DEFAULT 0,    -- attempts lost in a row
   data_bytes integer NOT NULL,          -- of the event's data, which may lie in another bucket: what a claim carries
+  is_erased boolean NOT NULL DEFAULT false,  -- its event's data went during an attempt
   state text NOT NULL,
   payload_version text NOT NULL,        -- frozen at creation, as the two below
   type_name text NOT NULL,

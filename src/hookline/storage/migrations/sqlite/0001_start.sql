@@ -152,6 +152,7 @@ CREATE TABLE deliveries (
   losses INTEGER NOT NULL DEFAULT 0,    -- attempts lost in a row
   due_at INTEGER,                       -- when the engine must look again: schedule, retry wait and lease in one
   claimed_at INTEGER,                   -- on the schedule clock, as due_at
+  is_erased INTEGER NOT NULL DEFAULT 0 CHECK (is_erased IN (0, 1)),  -- its event's data went during an attempt
   payload_version TEXT NOT NULL,        -- frozen at creation, as the two below
   type_name TEXT NOT NULL,
   source TEXT,
