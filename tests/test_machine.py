@@ -1,6 +1,7 @@
 """A process lives within its descriptors: attempts in flight, their idle connections and the API together."""
 
 import resource
+from pathlib import Path
 
 import pytest
 from msgspec import structs
@@ -31,3 +32,22 @@ def test_where_the_limit_cannot_be_raised_fewer_attempts_are_in_flight(
     monkeypatch: pytest.MonkeyPatch, hard: int, in_flight: int
 ) -> None:
     assert _within(monkeypatch, 3, hard) == (in_flight, hard)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/data/hookline.db", "nfs4"), ("/database.db", "ext4"), ("/data/fast/hookline.db", "tmpfs")],
+)
+def test_file_system_is_that_of_the_innermost_mount(tmp_path: Path, path: str, kind: str) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "1 0 8:1 / / rw - ext4 /dev/sda rw\n"
+        "2 1 0:5 / /data rw shared:1 - nfs4 server:/x rw\n"
+        "3 2 0:6 / /data/fast rw - tmpfs tmpfs rw\n",
+        encoding="utf-8",
+    )
+    assert machine.kind_of_file_system(path, str(mounts)) == kind
+
+
+def test_file_system_that_nobody_tells_of_is_unknown(tmp_path: Path) -> None:
+    assert machine.kind_of_file_system("/x", str(tmp_path / "none")) is None

@@ -31,6 +31,11 @@ def database_of(settings: Settings) -> str:
     return settings.database_url.removeprefix(_SQLITE)
 
 
+def key_file(settings: Settings) -> Path:
+    """Return where development keeps its key."""
+    return Path(f"{database_of(settings)}.key" if is_local(settings) else "hookline.key")
+
+
 def with_key(settings: Settings) -> Settings:
     """In development, read the key beside the database, or make it: what was sealed stays readable after a restart.
 
@@ -38,7 +43,7 @@ def with_key(settings: Settings) -> Settings:
     """
     if settings.secret_keys or not settings.is_development:
         return settings
-    path = Path(f"{database_of(settings)}.key" if is_local(settings) else "hookline.key")
+    path = key_file(settings)
     if not path.exists():
         # Whole under another name first, and on the disk before anything is sealed with it: a key that a power cut
         # takes takes every secret in the database with it.

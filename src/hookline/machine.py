@@ -1,6 +1,8 @@
 """What a process takes of its machine: descriptors, randomness, and how often it looks for garbage."""
 
+import ctypes
 import gc
+import os
 import resource
 import secrets
 from typing import Final
@@ -13,6 +15,11 @@ DESCRIPTORS_EACH: Final = 2
 """Of an attempt in flight: its connection, and one that idles for the next to the same receiver."""
 DESCRIPTORS_KEPT: Final = 1_280
 """For the API's connections (at most 1,024), the database and the log: what attempts may not use up."""
+
+TIMEX_BYTES_MAX: Final = 512
+"""More than the kernel's `struct timex` has on any machine."""
+CLOCK_UNSYNCHRONISED: Final = 5
+"""TIME_ERROR of adjtimex(2)."""
 
 RANDOM_BYTES_FETCHED: Final = 4_096
 
@@ -38,6 +45,30 @@ def tame_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def is_clock_synchronised() -> bool | None:
+    """Tell whether the kernel knows its clock to be disciplined by NTP or the like; None where it does not say."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    state = libc.adjtimex(ctypes.create_string_buffer(TIMEX_BYTES_MAX))  # all zero: only asks
+    return None if state < 0 else state != CLOCK_UNSYNCHRONISED
+
+
+def kind_of_file_system(path: str, mounts: str = "/proc/self/mountinfo") -> str | None:
+    """Return the type of the file system that holds `path`, as in `ext4` or `nfs4`; None where it is not told."""
+    place = os.path.realpath(path)
+    longest, kind = -1, None
+    try:
+        with open(mounts, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
+            for line in lines:
+                head, _, tail = line.partition(" - ")
+                mounted = head.split()[4]
+                is_above = mounted in {"/", place} or place.startswith(f"{mounted}/")
+                if is_above and len(mounted) >= longest:
+                    longest, kind = len(mounted), tail.split()[0]
+    except (OSError, IndexError):
+        return None
+    return kind
 
 
 class Randomness:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import uvloop
 from msgspec import Struct, structs
@@ -29,7 +30,7 @@ from hookline.dashboard.pages import Pages
 from hookline.dashboard.sessions import Sessions
 from hookline.dispatch import Targets
 from hookline.egress.oauth import GrantingSender
-from hookline.egress.resolver import DnsResolver
+from hookline.egress.resolver import Answer, DnsResolver
 from hookline.egress.sender import Sender
 from hookline.egress.tls import client_context
 from hookline.egress.url import UrlRules, rules_of
@@ -40,6 +41,7 @@ from hookline.publishing import Publisher
 from hookline.resealing import Resealed
 from hookline.retention import Retention
 from hookline.sealing import Keyring, Unsealable
+from hookline.storage.inspection import SUBSCRIPTIONS_MAX, Inspection
 from hookline.storage.migrate import migrations
 from hookline.storage.protocol import Storage, SubscriptionQuery
 from hookline.storage.rows import DAMAGE
@@ -99,6 +101,38 @@ def backup(settings: Settings, target: str, progress: Callable[[int, int], None]
     from hookline.storage.sqlite import copying  # noqa: PLC0415 - a process knows one engine
 
     return copying.backup(local_files.database_of(settings), target, progress)
+
+
+async def inspect(settings: Settings) -> Inspection:
+    """Look at the database without changing it, beside a server or without one. Raises `StartRefused`."""
+    if local_files.is_local(settings):
+        from hookline.storage.sqlite import inspecting  # noqa: PLC0415 - a process knows one engine
+
+        return await asyncio.to_thread(inspecting.inspect, local_files.database_of(settings), SystemClock())
+    from hookline.storage.postgres import inspecting as postgres_inspecting  # noqa: PLC0415
+
+    found = await postgres_inspecting.inspect(settings.database_url)
+    if found.schema != found.schema_wanted:
+        return found
+    async with open_storage(settings) as storage:
+        return structs.replace(found, backlog=await storage.backlog(), **await _subscriptions(storage))
+
+
+async def _subscriptions(storage: Storage) -> dict[str, Any]:
+    query = SubscriptionQuery(company_id=None, versions=tuple(PayloadVersion), limit=SUBSCRIPTIONS_MAX)
+    try:
+        return {"subscriptions": (await storage.subscriptions(query)).items}
+    except DAMAGE as error:
+        return {"unreadable": type(error).__name__}
+
+
+async def addresses_of(settings: Settings, host: str) -> Answer:
+    """Look a name up as an attempt would."""
+    resolver = DnsResolver(hosts_file_names=_names_of_ours(settings))
+    try:
+        return await resolver.resolve(host)
+    finally:
+        resolver.close()
 
 
 def distribution() -> Sequence[str]:

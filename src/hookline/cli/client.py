@@ -67,6 +67,20 @@ class Client:
             return False
         return True
 
+    def why_not_ready(self) -> str | None:
+        """Return why the server would make no event durable now, in its words; None where it would."""
+        status, answer = self._exchange("GET", self._address.path + "/readyz", None, {})
+        return None if status == 200 else str(_refusal(status, answer))
+
+    def text(self, path: str) -> str:
+        """Return an answer that is no JSON; raise `Failure` on any status but 200."""
+        status, answer = self._exchange(
+            "GET", self._address.path + path, None, {"Authorization": f"Bearer {self._target.token}"}
+        )
+        if status != 200:
+            raise _refusal(status, answer)
+        return answer.decode()
+
     def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         connect = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
         try:

@@ -15,6 +15,7 @@ from hookline.cli import (
     deliveries,
     demo,
     distribute,
+    doctor,
     events,
     keys,
     listen,
@@ -62,6 +63,7 @@ app.command("events", epilog=events.EXAMPLE)(events.events)
 app.command("tail", epilog=tail.EXAMPLE)(tail.tail)
 app.command("verify", epilog=verify.EXAMPLE)(verify.verify)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("backup", epilog=backup.EXAMPLE)(backup.backup)
 app.command("distribute", epilog=distribute.EXAMPLE)(distribute.distribute)
 app.add_typer(company.app, name="company")

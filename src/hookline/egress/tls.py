@@ -7,6 +7,7 @@ import ssl
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from hookline.credentials import Trust
@@ -99,3 +100,10 @@ def _file(text: str) -> Iterator[str]:
             file.write(text.encode())
             file.flush()
             yield file.name
+
+
+def trusted_places() -> list[str]:
+    """Return the files and directories of this machine that hold authorities; none: every certificate is refused."""
+    paths = ssl.get_default_verify_paths()
+    places = (Path(each) for each in (paths.cafile, paths.capath) if each)
+    return [str(place) for place in places if place.is_file() or any(place.glob("*.0"))]
