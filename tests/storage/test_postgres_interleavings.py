@@ -37,6 +37,7 @@ Race = Callable[..., Awaitable[tuple[int, int]]]
 async def race(postgres_server: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Race]:
     """Runs two verbs in one order; gives how many steps each took."""
     gate(monkeypatch)
+    monkeypatch.setattr(claiming, "LEASES_EACH_MS", 0)  # each race is a node's first claim for a while
     async with AsyncExitStack() as stack:
         url = await postgres_server.prepared(migrate)
         clock = HandClock()

@@ -111,9 +111,30 @@ WHERE bucket = any($1::smallint[]) AND key = any($2::bigint[]) AND key BETWEEN $
 _Damaged = tuple[Fence, Unreadable]
 
 _NEXT_DUE: Final = """
-SELECT least(
+SELECT
   (SELECT min(next_due) FROM lanes WHERE bucket = any($1::smallint[]) AND is_open AND next_due > $2),
-  (SELECT min(due_at) FROM deliveries WHERE bucket = any($1) AND state = 'sending'))"""
+  (SELECT min(due_at) FROM deliveries WHERE bucket = any($1) AND state = 'sending')"""
+
+LEASES_EACH_MS: Final = 1_000
+"""After so long a node asks again when the first lease ends, whatever its last claim saw at its end."""
+
+
+class Leases:
+    """When the first lease ends, as one node saw it last; of those given later none ends much before."""
+
+    def __init__(self) -> None:
+        self._first_end: int | None = None
+        self._seen_at: int | None = None
+
+    def are_due(self, now: int) -> bool:
+        """Tell whether a lease may have passed, or nobody knows."""
+        if self._seen_at is None or not 0 <= now - self._seen_at < LEASES_EACH_MS:
+            return True
+        return self._first_end is not None and self._first_end <= now
+
+    def see(self, first_end: int | None, now: int) -> None:
+        """Keep what was seen."""
+        self._first_end, self._seen_at = first_end, now
 
 
 class ClaimRequest(Struct, frozen=True):
@@ -126,11 +147,12 @@ class ClaimRequest(Struct, frozen=True):
     known: Mapping[int, int]
     number: int
     """Of the claims of this node: where on the ring it begins."""
+    leases: Leases
 
 
 async def claim_due(transaction: Transaction, request: ClaimRequest) -> Claim:
     """Judge leases that have passed, then take what fairness grants of the due lanes."""
-    losses = await _losses(transaction)
+    losses = await _losses(transaction, request.leases)
     due = await _due_lanes(transaction, request)
     granted = fairness.share(due.lanes, request.flight, request.rows_max)
     taken, found = await _take(transaction, due, granted, request) if granted else ((), 0)
@@ -144,23 +166,23 @@ async def claim_due(transaction: Transaction, request: ClaimRequest) -> Claim:
     revisions = {row.subscription_id: row.subscription_revision for row in taken}
     unknown = [key for key, revision in revisions.items() if request.known.get(key) != revision]
     claimed = await _with_events(transaction, taken, {lane.subscription_id: lane.host for lane in due.lanes})
+    more = losses.lost == LOSSES_MAX or (
+        bool(taken or not request.flight.suspects)
+        and (
+            len(taken) < found
+            or (len(taken) < sum(granted.values()) and fairness.is_any_short(due.lanes, request.flight, granted))
+            or sum(granted.values()) >= request.rows_max
+            or (len(due.lanes) == LANES_MAX and bool(stirred))
+        )
+    )
     return Claim(
         deliveries=tuple([one for one in claimed if isinstance(one, Claimed)]),
         unreadable=tuple([one for one in claimed if not isinstance(one, Claimed)]),
         subscriptions=await subscriptions.by_ids(transaction, unknown) if unknown else {},
         lost=losses.lost,
         parked=losses.parked,
-        next_due_ms=await _next_due_ms(transaction, due),
-        more=losses.lost == LOSSES_MAX
-        or (
-            bool(taken or not request.flight.suspects)
-            and (
-                len(taken) < found
-                or (len(taken) < sum(granted.values()) and fairness.is_any_short(due.lanes, request.flight, granted))
-                or sum(granted.values()) >= request.rows_max
-                or (len(due.lanes) == LANES_MAX and bool(stirred))
-            )
-        ),
+        next_due_ms=await _next_due_ms(transaction, due, request.leases),
+        more=more,
     )
 
 
@@ -172,9 +194,11 @@ def _stirred(lane: LockedLane, started: int, now: int) -> LockedLane:
     return lane.restrained(fairness.restraint_after(restraint, started, now))
 
 
-async def _losses(transaction: Transaction) -> Losses:
-    first_lease_end = await transaction.connection.fetchval(_FIRST_LEASE_END, transaction.buckets)
-    if first_lease_end is None or first_lease_end > transaction.now:
+async def _losses(transaction: Transaction, leases: Leases) -> Losses:
+    if not leases.are_due(transaction.now):
+        return Losses(0, 0)
+    first_end = await transaction.connection.fetchval(_FIRST_LEASE_END, transaction.buckets)
+    if first_end is None or first_end > transaction.now:
         return Losses(0, 0)
     return await log_losses(transaction)
 
@@ -315,9 +339,10 @@ def _claimed(row: _Taken, event: Sequence[Any], host: str) -> Claimed:
     )
 
 
-async def _next_due_ms(transaction: Transaction, due: _DueLanes) -> int | None:
-    next_due = await transaction.connection.fetchval(_NEXT_DUE, transaction.buckets, transaction.now)
-    waits = [max(0, next_due - transaction.now)] if next_due is not None else []
+async def _next_due_ms(transaction: Transaction, due: _DueLanes, leases: Leases) -> int | None:
+    next_due, first_end = await transaction.connection.fetchrow(_NEXT_DUE, transaction.buckets, transaction.now)
+    leases.see(first_end, transaction.now)
+    waits = [max(0, at - transaction.now) for at in (next_due, first_end) if at is not None]
     if due.skipped:
         waits.append(SKIPPED_AGAIN_MS)
     return min(waits, default=None)

@@ -63,7 +63,7 @@ class Transaction(Struct, frozen=True):
     wall: int
     """What readers are shown."""
     ids: Sequence[int]
-    """Drawn before it began, as many as were asked for."""
+    """As many as were asked for."""
     buckets: Sequence[int] = buckets.EVERY
     """The group that it may write: every statement names it for every table that carries buckets."""
 
@@ -158,11 +158,14 @@ class Database:
     async def write(self, verb: Verb[Result], *, ids: int = 0) -> Result:
         """Run a verb in a transaction of its own."""
 
-        async def run(transaction: Transaction) -> Result:
-            await transaction.connection.execute(BEGIN)
-            return await _within(transaction.connection, verb(transaction), self._patience.commit_seconds)
+        async def begun(connection: Any) -> Result:
+            return await verb(_transaction(connection, await moment.read_within(connection, self._clock, ids)))
 
-        return await self.write_at_once(run, ids=ids)
+        async def run(connection: Any) -> Result:
+            await connection.execute(BEGIN)
+            return await _within(connection, begun(connection), self._patience.commit_seconds)
+
+        return await self._against_rivals(run)
 
     async def write_at_once(self, verb: Verb[Result], *, ids: int = 0) -> Result:
         """Run a verb that writes with a single statement, which needs no BEGIN and no COMMIT.
@@ -171,8 +174,7 @@ class Database:
         """
 
         async def run(connection: Any) -> Result:
-            instant = await moment.read(connection, self._clock, ids)
-            return await verb(Transaction(connection, instant.now, instant.wall, instant.ids))
+            return await verb(_transaction(connection, await moment.read(connection, self._clock, ids)))
 
         return await self._against_rivals(run)
 
@@ -266,6 +268,10 @@ class Database:
 
 async def _leave(connection: Any) -> None:
     """Reset nothing: no verb leaves anything behind in its session, and resetting would cost each a round trip."""
+
+
+def _transaction(connection: Any, instant: moment.Moment) -> Transaction:
+    return Transaction(connection, instant.now, instant.wall, instant.ids)
 
 
 async def _within(connection: Any, work: Awaitable[Result], commit_seconds: float) -> Result:

@@ -30,7 +30,7 @@ from hookline.storage.postgres import (
     subscriptions,
     upkeep,
 )
-from hookline.storage.postgres.claiming import ClaimRequest, claim_due
+from hookline.storage.postgres.claiming import ClaimRequest, Leases, claim_due
 from hookline.storage.postgres.connection import Patience, dial_for_hints
 from hookline.storage.postgres.database import Database, Transaction, Verb
 from hookline.storage.postgres.days import Days
@@ -98,6 +98,7 @@ class PostgresStorage:
         """The engine's verbs of one node go one after the other: a claim sees the room that settlements asked for with
         it have made, and finds no lane locked by them."""
         self._claims = count()
+        self._leases = Leases()
 
     async def open(self) -> None:
         await self._database.open()
@@ -145,7 +146,7 @@ class PostgresStorage:
     async def claim_due(
         self, *, flight: Flight, rows_max: int, body_bytes_max: int, lease_ms: int, known: Mapping[int, int]
     ) -> Claim:
-        request = ClaimRequest(flight, rows_max, body_bytes_max, lease_ms, known, next(self._claims))
+        request = ClaimRequest(flight, rows_max, body_bytes_max, lease_ms, known, next(self._claims), self._leases)
         async with self._turn:
             asked_at = self._jumps.now_seconds()
 

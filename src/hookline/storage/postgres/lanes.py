@@ -28,6 +28,14 @@ SELECT {COLUMNS} FROM lanes
 WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])
 ORDER BY subscription_id FOR NO KEY UPDATE"""
 
+_LOCK_COUNTED: Final = f"""
+SELECT {COLUMNS}, (
+  SELECT count(*) FROM deliveries AS d
+  WHERE d.bucket = any($1) AND d.state = 'sending' AND d.subscription_id = lanes.subscription_id) AS in_flight
+FROM lanes
+WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])
+ORDER BY subscription_id FOR NO KEY UPDATE"""
+
 NOT_BEFORE: Final = "greatest(hold_until, (next_start_us + 999) / 1000)"
 """When the next attempt of a lane may start at the earliest, whatever is due; null: at any time."""
 
@@ -138,6 +146,12 @@ async def lock(transaction: Transaction, subscription_ids: Collection[int]) -> S
     """Lock lanes, waiting for whoever holds them."""
     rows = await transaction.connection.fetch(_LOCK, transaction.buckets, list(subscription_ids))
     return [LockedLane(*row) for row in rows]
+
+
+async def lock_counted(transaction: Transaction, subscription_ids: Collection[int]) -> Sequence[tuple[LockedLane, int]]:
+    """Lock lanes, with how many attempts each had in flight as it was asked for: good enough to grow its slots by."""
+    rows = await transaction.connection.fetch(_LOCK_COUNTED, transaction.buckets, list(subscription_ids))
+    return [(LockedLane(*row[:-1]), row[-1]) for row in rows]
 
 
 async def in_flight(transaction: Transaction, subscription_ids: Collection[int]) -> Mapping[int, int]:

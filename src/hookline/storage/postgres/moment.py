@@ -19,6 +19,8 @@ _READ: Final = f"SELECT {CLOCK_AND_IDS}, set_config('synchronous_commit', 'off',
 """A transaction of its own that need not wait for the disk: whoever uses the ids commits after it, and that commit
 makes both durable. Run inside another transaction it would cost that one its durability."""
 
+_READ_WITHIN: Final = f"SELECT {CLOCK_AND_IDS}"
+
 
 class Moment(Struct, frozen=True):
     """One reading of the clock, and ids to give out."""
@@ -45,6 +47,14 @@ def of(now: int, numbers: Sequence[int], clock: Clock | None) -> Moment:
     if clock is not None:
         now, wall = clock.schedule_ms(), clock.wall_ms()
     return Moment(now, wall, ids_of_day(wall, numbers))
+
+
+async def read_within(connection: Any, clock: Clock | None, ids: int = 0) -> Moment:
+    """Read the clock and draw so many ids in the transaction that is open."""
+    if clock is not None and not ids:
+        return Moment(clock.schedule_ms(), clock.wall_ms())
+    now, numbers = await connection.fetchrow(_READ_WITHIN, ids)
+    return of(now, numbers, clock)
 
 
 async def draw(connection: Any, wall: int, count: int) -> Sequence[int]:

@@ -47,21 +47,17 @@ def holds(transaction: Transaction, settlements: Iterable[Settlement]) -> Mappin
 async def judge(
     transaction: Transaction,
     settlements: Collection[Settlement],
-    in_flight: Mapping[int, int],
     hold_untils: Mapping[int, int],
     rules: circuit.Rules,
 ) -> Sequence[Change]:
-    """Adjust the lanes of ended attempts, note when each is due next, and switch off who is gone or only fails.
-
-    `in_flight` counts the attempts of each lane before these ended.
-    """
+    """Adjust the lanes of attempts that have just ended, note when each is due next, and switch off the hopeless."""
     gone = [each for each in settlements if isinstance(each.verdict, GiveUp) and each.verdict.gone]
     off = await _deactivate(transaction, InactiveReason.GONE, gone)
     ended: dict[int, list[Settlement]] = defaultdict(list)
     for settlement in settlements:
         ended[settlement.fence.subscription_id].append(settlement)
     told, hopeless, adjusted = [], [], []
-    for lane in await lanes.lock(transaction, ended):
+    for lane, still_in_flight in await lanes.lock_counted(transaction, ended):
         its_own = ended[lane.subscription_id]
         health, change = _health_after(lane.health, its_own, transaction.now, rules)
         if change is circuit.Change.DEACTIVATED:
@@ -72,7 +68,7 @@ async def judge(
         slots = fairness.slots_after(
             lane.slots,
             lane.slots_max,
-            in_flight.get(lane.subscription_id, 0),
+            still_in_flight + len(its_own),
             Counter(each.answered for each in its_own)[True],
             Counter(each.timed_out for each in its_own)[True],
         )

@@ -83,14 +83,13 @@ async def settle(transaction: Transaction, settlements: Sequence[Settlement], ru
         if is_current:
             current[fence.delivery_id] = settlement
     if current:
-        in_flight = await lanes.in_flight(transaction, {row.subscription_id for row in flying.values()})
         holds = receivers.holds(transaction, current.values())
         endings = _Endings(transaction)
         for (delivery_id, settlement), attempt_id in zip(current.items(), transaction.ids, strict=False):
             hold_until = holds.get(settlement.fence.subscription_id, 0)
             endings.add(flying[delivery_id], settlement, attempt_id, hold_until)
         await endings.write()
-        told = await receivers.judge(transaction, list(current.values()), in_flight, holds, rules)
+        told = await receivers.judge(transaction, list(current.values()), holds, rules)
         await notices.note(transaction, [*endings.deaths, *[_note(flying, each) for each in told]])
     return answers
 
