@@ -59,6 +59,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         host_max_in_flight=200,
         retention_days=30,
         quota_subscriptions=100,
+        rate_token_per_second=None,
         drain_seconds=5,
         migrate="apply",
     )
@@ -183,6 +184,8 @@ BAD = [
     ("TIMEOUT_SECONDS_MAX", "0"),
     ("MAX_IN_FLIGHT", "0"),
     ("QUOTA_SUBSCRIPTIONS", "many"),
+    ("RATE_TOKEN_PER_SECOND", "0"),
+    ("RATE_TOKEN_PER_SECOND", "1.5"),
     ("MIGRATE", "never"),
 ]
 

@@ -1,6 +1,8 @@
-"""Who fails too often waits until the window has room again, and nobody is remembered without bound."""
+"""Who fails or asks too often waits until there is room again, and nobody is remembered without bound."""
 
-from hookline.throttling import Failures
+import pytest
+
+from hookline.throttling import Failures, Rates
 
 
 def failing(*instants: float) -> Failures:
@@ -33,3 +35,29 @@ def test_of_too_many_keys_the_one_that_failed_longest_ago_is_forgotten() -> None
     for instant, key in enumerate("abcad"):
         failures.note(key, instant)
     assert [key for key in "abcd" if failures.wait_seconds(key, 5)] == ["a", "c", "d"]
+
+
+# --- rates -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_seconds_worth_may_come_at_once_and_then_they_come_evenly() -> None:
+    rates = Rates(4)
+    assert [rates.take("a", 100.0) for _ in range(4)] == [0] * 4
+    assert rates.take("a", 100.0) == pytest.approx(0.25)
+    assert rates.take("a", 100.1) == pytest.approx(0.15), "who is refused takes no turn"
+    assert [bool(rates.take("a", 100.25)) for _ in range(2)] == [False, True]
+    assert [bool(rates.take("a", 105.0)) for _ in range(5)] == [False] * 4 + [True]
+    assert rates.take("b", 105.0) == 0
+
+
+@pytest.mark.parametrize("per_second", [1, 3, 7, 1000])
+def test_over_a_long_time_the_rate_is_what_it_says(per_second: int) -> None:
+    rates = Rates(per_second)
+    taken = sum(not rates.take("a", tick / (per_second * 3)) for tick in range(per_second * 3 * 20))
+    assert taken == per_second * 21 - 1
+
+
+def test_of_too_many_keys_that_ask_the_one_that_was_quiet_longest_is_forgotten() -> None:
+    rates = Rates(1, keys_max=2)
+    assert [rates.take(key, 0) for key in "abc"] == [0, 0, 0]
+    assert (bool(rates.take("c", 0)), rates.take("a", 0)) == (True, 0)

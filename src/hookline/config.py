@@ -76,6 +76,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     host_max_in_flight: int
     retention_days: int
     quota_subscriptions: int
+    rate_token_per_second: int | None
+    """None: no limit."""
     drain_seconds: int
     migrate: str
     """`apply` or `check`."""
@@ -128,6 +130,9 @@ SETTINGS: Final = (
     Setting("HOOKLINE_MAX_IN_FLIGHT", "1000", "attempts in flight on one node"),
     Setting("HOOKLINE_HOST_MAX_IN_FLIGHT", "200", "of these, to one destination host"),
     Setting("HOOKLINE_QUOTA_SUBSCRIPTIONS", "100", "subscriptions a company may have"),
+    Setting(
+        "HOOKLINE_RATE_TOKEN_PER_SECOND", "off", "requests a second that one token, or one account, makes of a node"
+    ),
     Setting("HOOKLINE_DRAIN_SECONDS", "5", "how long requests are still served after SIGTERM"),
     Setting("HOOKLINE_MIGRATE", "apply", "`check`: refuse to start on an older schema instead of migrating"),
 )
@@ -175,6 +180,7 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
         host_max_in_flight=read.integer("HOOKLINE_HOST_MAX_IN_FLIGHT", 200, 1, 100_000),
         retention_days=read.integer("HOOKLINE_RETENTION_DAYS", 30, 1, 3650),
         quota_subscriptions=read.integer("HOOKLINE_QUOTA_SUBSCRIPTIONS", 100, 1, 1_000_000),
+        rate_token_per_second=read.optional("HOOKLINE_RATE_TOKEN_PER_SECOND", 1, 1_000_000),
         drain_seconds=read.integer("HOOKLINE_DRAIN_SECONDS", 5, 0, 600),
         migrate=read.choice("HOOKLINE_MIGRATE", ("apply", "check"), "apply"),
     )
@@ -228,12 +234,10 @@ class _Reader:
             raise StartRefused(f"{name}: {error}") from error
 
     def integer(self, name: str, default: int, lowest: int, highest: int) -> int:
-        def parse(text: str) -> int:
-            if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
-                raise ValueError(f"expected a whole number from {lowest} to {highest}, found {text!r}")
-            return int(text)
+        return self.parsed(name, lambda text: _integer(text, lowest, highest), default)
 
-        return self.parsed(name, parse, default)
+    def optional(self, name: str, lowest: int, highest: int) -> int | None:
+        return self.parsed(name, lambda text: None if text == "off" else _integer(text, lowest, highest), None)
 
     def boolean(self, name: str, *, default: bool) -> bool:
         return self.choice(name, ("true", "false"), "true" if default else "false") == "true"
@@ -245,6 +249,12 @@ class _Reader:
             return text
 
         return self.parsed(name, parse, default)
+
+
+def _integer(text: str, lowest: int, highest: int) -> int:
+    if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
+        raise ValueError(f"expected a whole number from {lowest} to {highest}, found {text!r}")
+    return int(text)
 
 
 def _words(text: str) -> tuple[str, ...]:

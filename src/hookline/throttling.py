@@ -1,4 +1,7 @@
-"""How often something may fail before it must wait: a sliding window for each key, in bounded memory. Pure."""
+"""How often something may fail, or be done, before it must wait: for each key, in bounded memory. Pure.
+
+Instants are monotonic seconds.
+"""
 
 from collections import deque
 from collections.abc import Hashable
@@ -7,10 +10,12 @@ from typing import Final
 
 KEYS_MAX: Final = 10_000
 """Keys remembered, about 1 KB each; past it the one that failed longest ago is forgotten."""
+TICK_SECONDS: Final = 1e-6
+"""Closer than that two instants are the same: sums of fractions are not exact."""
 
 
 class Failures:
-    """Failures of the last `window_seconds`, of which `failures_max` are borne. Instants are monotonic seconds."""
+    """Failures of the last `window_seconds`, of which `failures_max` are borne."""
 
     def __init__(self, failures_max: int, window_seconds: float, keys_max: int = KEYS_MAX) -> None:
         self._failures_max = failures_max
@@ -32,3 +37,24 @@ class Failures:
             del self._failed_at[next(iter(self._failed_at))]
         failed_at.append(now)
         self._failed_at[key] = failed_at
+
+
+class Rates:
+    """So many a second under each key, as many at once after a pause: the generic cell rate algorithm (ITU-T I.371)."""
+
+    def __init__(self, per_second: int, keys_max: int = KEYS_MAX) -> None:
+        self._interval = 1 / per_second
+        self._burst_seconds = 1 - self._interval
+        self._keys_max = keys_max
+        self._due_at: dict[Hashable, float] = {}
+        """When the next would come if they all came evenly."""
+
+    def take(self, key: Hashable, now: float) -> float:
+        """Take a turn and return 0, or take none and return the seconds to wait for one."""
+        due_at = max(self._due_at.pop(key, now), now)
+        wait_seconds = due_at - now - self._burst_seconds
+        is_taken = wait_seconds <= TICK_SECONDS
+        if len(self._due_at) >= self._keys_max:
+            del self._due_at[next(iter(self._due_at))]
+        self._due_at[key] = due_at + self._interval if is_taken else due_at
+        return 0 if is_taken else wait_seconds

@@ -68,6 +68,8 @@ def test_an_account_is_made_listed_and_deleted(company: Company) -> None:
         "items": sorted([made, {k: v for k, v in program.items() if k != "clientSecret"}], key=lambda each: each["id"]),
         "next": None,
     }
+    assert company.server.call("GET", f"{company.path}/{made['id']}").json == made
+    assert company.server.call("GET", f"{company.path}/1999999999").status == 404
     page = company.server.call("GET", f"{company.path}?limit=1").json
     assert company.server.call("GET", f"{company.path}?cursor={page['next']}").json["items"] == listed["items"][1:]
     assert company.server.call("DELETE", f"{company.path}/{program['id']}").status == 204
@@ -104,6 +106,7 @@ def test_a_username_is_given_once_in_the_installation(company: Company, world: W
 def test_another_companys_account_does_not_exist(company: Company, world: World) -> None:
     foreign = f"/v1/companies/{world.company}/accounts/{company.account['id']}"
     assert company.server.call("DELETE", foreign).status == 404
+    assert company.server.call("GET", foreign).status == 404
     assert company.server.call("POST", "/v1/companies/1999999999/accounts", {"username": "x"}).status == 404
     assert company.log_in().status == 200
 

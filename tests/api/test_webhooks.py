@@ -183,6 +183,14 @@ def test_a_company_has_as_many_subscriptions_as_it_may(server: Server, member: C
     _create(member)
 
 
+def test_a_companys_list_is_whole_whatever_the_query_says(server: Server, world: World, member: Call) -> None:
+    ids = sorted(_create(member)["id"] for _ in range(3))
+    for query in ("limit=1", f"afterId={ids[0]}", "limit=abc&afterId=-5", "page=1&size=1", "sort=id,desc"):
+        assert [each["id"] for each in member("GET", f"/v1/webhooks?{query}").json] == ids
+        asked = server.call("GET", f"/v1/webhooks?companyId={world.company}&{query}")
+        assert [each["id"] for each in asked.json] == ids
+
+
 def test_an_operator_lists_everybody_in_parts(server: Server, world: World, member: Call) -> None:
     ids = [_create(member)["id"] for _ in range(3)]
     for company in (world.company, world.other_company):

@@ -38,6 +38,14 @@ async def list_all(request: Request, api: Api) -> Response:
     return list_response(await api.storage.accounts(company_id, list_after_id(request), list_limit(request)), _shown)
 
 
+async def show(request: Request, api: Api) -> Response:
+    """Answer one account."""
+    account = await api.storage.account(path_id(request, "accountId"))
+    if account is None or account.company_id != path_id(request):
+        raise no_such_id()
+    return json_response(_shown(account))
+
+
 async def create(request: Request, api: Api) -> Response:
     """Make an account; without a password it is a program's, and cannot log in by name."""
     body = await read_json(request, NewAccount)

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterable
 from itertools import count
+from math import ceil
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
@@ -32,8 +33,10 @@ from hookline.api import (
 )
 from hookline.api.context import Api, Handler
 from hookline.api.reading import Disconnected, shown_path
-from hookline.errors import Forbidden, HooklineError, NotFound
+from hookline.authentication import Principal
+from hookline.errors import Forbidden, HooklineError, NotFound, TooManyRequests
 from hookline.model import Role
+from hookline.throttling import Rates
 
 log = logging.getLogger("hookline.api")
 
@@ -82,6 +85,7 @@ ROUTES: Final = (
     Route("DELETE", "/v1/companies/{id}", companies.delete, OPERATOR),
     Route("GET", "/v1/companies/{id}/accounts", accounts.list_all, OPERATOR),
     Route("POST", "/v1/companies/{id}/accounts", accounts.create, OPERATOR),
+    Route("GET", "/v1/companies/{id}/accounts/{accountId}", accounts.show, OPERATOR),
     Route("DELETE", "/v1/companies/{id}/accounts/{accountId}", accounts.delete, OPERATOR),
     Route("GET", "/v1/companies/{id}/tokens", tokens.list_of_company, OPERATOR),
     Route("POST", "/v1/companies/{id}/tokens", tokens.create_for_company, OPERATOR),
@@ -133,6 +137,8 @@ class _App:
         self._static, self._patterns = _compile(routes)
         self._process_id = api.random_bytes(PROCESS_ID_BYTES).hex()
         self._numbers = count(1)
+        rate = api.settings.rate_token_per_second
+        self._rates = None if rate is None else Rates(rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -168,12 +174,25 @@ class _App:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         path: str = scope["path"]
         if _needs_token(path) and "principal" not in scope:  # a page of the dashboard has asked already
-            scope["principal"] = await self._api.authenticator.authenticate(scope["headers"])
+            scope["principal"] = principal = await self._api.authenticator.authenticate(scope["headers"])
+            if self._rates:
+                self._hold_back(principal, self._rates)
         route = self._route(path, scope)
         scope["hookline.route"] = route
         if route.roles is not None and scope["principal"].role not in route.roles:
             raise Forbidden(f"A {scope['principal'].role} token may not do this; {_either(route.roles)} may.")
         return await route.handler(Request(scope, receive), self._api)
+
+    def _hold_back(self, principal: Principal, rates: Rates) -> None:
+        """Refuse what a token asks beyond its rate; an account has one rate for all of its tokens."""
+        key = (principal.token_id, None) if principal.account_id is None else (None, principal.account_id)
+        if wait_seconds := rates.take(key, self._api.clock.monotonic_seconds()):
+            limit = self._api.settings.rate_token_per_second
+            raise TooManyRequests(
+                f"This token asks more often than {limit} times a second (HOOKLINE_RATE_TOKEN_PER_SECOND). "
+                "Wait, and ask more slowly.",
+                ceil(wait_seconds),
+            )
 
     def _route(self, path: str, scope: Scope) -> Route:
         methods = self._static.get(path) or self._match(path, scope)

@@ -259,7 +259,10 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         OPERATOR,
         "accounts",
         body="NewAccount",
-        problems=(409, 429),
+        problems=(409,),
+    ),
+    ("GET", "/v1/companies/{id}/accounts/{accountId}"): Operation(
+        "showAccount", "Show an account", Answer(200, "The account.", ref("Account")), OPERATOR, "accounts"
     ),
     ("DELETE", "/v1/companies/{id}/accounts/{accountId}"): Operation(
         "deleteAccount", "Delete an account and revoke its tokens", NO_CONTENT, OPERATOR, "accounts"
@@ -347,7 +350,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "events",
         (IDEMPOTENCY_KEY,),
         body="NewEvent",
-        problems=(409, 429),
+        problems=(409,),
     ),
     ("POST", "/v1/events/batch"): Operation(
         "publishEvents",
@@ -357,7 +360,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "events",
         (IDEMPOTENCY_KEY,),
         body="NewEvents",
-        problems=(409, 429),
+        problems=(409,),
     ),
     ("GET", "/v1/events"): Operation(
         "listEvents",
@@ -610,7 +613,7 @@ def _responses(path: str, operation: Operation) -> dict[str, Any]:
         success["content"] = {operation.answer.media_type: {"schema": operation.answer.schema}}
     statuses = {500, *operation.problems}
     if operation.roles is not None:
-        statuses |= {401, 403, 503}
+        statuses |= {401, 403, 429, 503}
     if operation.query or operation.body:
         statuses.add(400)
     if operation.body:

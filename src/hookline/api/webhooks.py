@@ -63,8 +63,9 @@ async def _list(request: Request, api: Api, versions: tuple[PayloadVersion, ...]
         SubscriptionQuery(
             company_id=company_id,
             versions=versions,
-            after_id=query_int(request, "afterId", 0, 0, ID_MAX),
-            limit=_limit(request) if company_id is None or query_text(request, "limit") else None,
+            # A company's list is whole: these are for operators over all, and unknown elsewhere.
+            after_id=query_int(request, "afterId", 0, 0, ID_MAX) if company_id is None else 0,
+            limit=_limit(request) if company_id is None else None,
         )
     )
     catalogue = await api.storage.catalogue()
