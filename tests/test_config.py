@@ -59,6 +59,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         host_max_in_flight=200,
         retention_days=30,
         quota_subscriptions=100,
+        quota_events_per_second=None,
+        quota_stored_bytes=None,
         rate_token_per_second=None,
         drain_seconds=5,
         migrate="apply",

@@ -50,6 +50,13 @@ def test_a_seconds_worth_may_come_at_once_and_then_they_come_evenly() -> None:
     assert rates.take("b", 105.0) == 0
 
 
+def test_several_turns_at_once_are_waited_for_afterwards() -> None:
+    rates = Rates(4)
+    assert rates.take("a", 100.0, count=12) == 0
+    assert rates.wait_seconds("a", 100.0) == rates.take("a", 100.0) == pytest.approx(2.25)
+    assert [bool(rates.take("a", 102.25)) for _ in range(2)] == [False, True]
+
+
 @pytest.mark.parametrize("per_second", [1, 3, 7, 1000])
 def test_over_a_long_time_the_rate_is_what_it_says(per_second: int) -> None:
     rates = Rates(per_second)

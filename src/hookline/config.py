@@ -76,6 +76,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     host_max_in_flight: int
     retention_days: int
     quota_subscriptions: int
+    quota_events_per_second: int | None
+    quota_stored_bytes: int | None
     rate_token_per_second: int | None
     """None: no limit."""
     drain_seconds: int
@@ -130,6 +132,8 @@ SETTINGS: Final = (
     Setting("HOOKLINE_MAX_IN_FLIGHT", "1000", "attempts in flight on one node"),
     Setting("HOOKLINE_HOST_MAX_IN_FLIGHT", "200", "of these, to one destination host"),
     Setting("HOOKLINE_QUOTA_SUBSCRIPTIONS", "100", "subscriptions a company may have"),
+    Setting("HOOKLINE_QUOTA_EVENTS_PER_SECOND", "off", "events a second that may be published to a company on a node"),
+    Setting("HOOKLINE_QUOTA_STORED_BYTES", "off", "bytes of data that a company's stored events may come to"),
     Setting(
         "HOOKLINE_RATE_TOKEN_PER_SECOND", "off", "requests a second that one token, or one account, makes of a node"
     ),
@@ -180,6 +184,8 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
         host_max_in_flight=read.integer("HOOKLINE_HOST_MAX_IN_FLIGHT", 200, 1, 100_000),
         retention_days=read.integer("HOOKLINE_RETENTION_DAYS", 30, 1, 3650),
         quota_subscriptions=read.integer("HOOKLINE_QUOTA_SUBSCRIPTIONS", 100, 1, 1_000_000),
+        quota_events_per_second=read.optional("HOOKLINE_QUOTA_EVENTS_PER_SECOND", 1, 1_000_000),
+        quota_stored_bytes=read.optional("HOOKLINE_QUOTA_STORED_BYTES", 1, 2**53 - 1),
         rate_token_per_second=read.optional("HOOKLINE_RATE_TOKEN_PER_SECOND", 1, 1_000_000),
         drain_seconds=read.integer("HOOKLINE_DRAIN_SECONDS", 5, 0, 600),
         migrate=read.choice("HOOKLINE_MIGRATE", ("apply", "check"), "apply"),

@@ -18,10 +18,11 @@ from msgspec import Meta, Raw, Struct
 
 from hookline import matching, rendering, tokens
 from hookline.clock import Clock, milliseconds
-from hookline.errors import FieldError, Invalid, Unavailable
+from hookline.errors import FieldError, HooklineError, Invalid, Unavailable
 from hookline.filtering import Document
 from hookline.matching import Demands
 from hookline.model import BUILT_IN_COMPANY_ID, Entry, EventType, PayloadVersion, Recipient, TypeKind
+from hookline.quotas import Asked, Quotas
 from hookline.storage.protocol import (
     Catalogue,
     IdConflict,
@@ -141,12 +142,19 @@ class Publisher:
     """Publish for one node. `event_source` becomes the CloudEvents `source`."""
 
     def __init__(
-        self, *, storage: Storage, clock: Clock, random_bytes: Callable[[int], bytes], event_source: str
+        self,
+        *,
+        storage: Storage,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        event_source: str,
+        quotas: Quotas | None = None,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._random_bytes = random_bytes
         self._event_source = event_source
+        self._quotas = quotas
         self._catalogue: Catalogue | None = None
         self._companies: dict[int, _Company] = {}
         self._cached = 0
@@ -233,6 +241,8 @@ class Publisher:
     async def _publish(
         self, drafts: Sequence[_Draft], key: IdempotencyKey | None
     ) -> Published | KeyConflict | IdConflict:
+        if self._quotas and (refusal := await self._quotas.refusal(_asked(drafts))):
+            return await self._first_answer(drafts, key, refusal)
         is_judged_afresh = False
         for _ in range(MATCHING_TRIES):
             try:
@@ -265,9 +275,9 @@ class Publisher:
         return Publication(events=events, catalogue_revision=catalogue.revision, key=key)
 
     async def _first_answer(
-        self, drafts: Sequence[_Draft], key: IdempotencyKey | None, refusal: Invalid
+        self, drafts: Sequence[_Draft], key: IdempotencyKey | None, refusal: HooklineError
     ) -> Published | KeyConflict | IdConflict:
-        """Answer a repetition of what was accepted before catalogue or companies changed; raise `refusal` for a first.
+        """Answer a repetition of what was accepted before it would be refused; raise `refusal` for a first.
 
         Asks with a revision that no catalogue has, so that nothing new can be stored.
         """
@@ -410,6 +420,16 @@ def _fingerprint(event_type: str, data: bytes, occurred_at: int | None, entries:
     """Hash what makes two events the same: type, data, time and recipients, in whatever order those were listed."""
     recipients = sorted((company_id, msgspec.json.encode(said)) for company_id, said in entries.items())
     return sha256(msgspec.json.encode((event_type, occurred_at, recipients)) + data).digest()
+
+
+def _asked(drafts: Sequence[_Draft]) -> dict[int, Asked]:
+    """Add up what a request wants of each company."""
+    asked: dict[int, Asked] = {}
+    for draft in drafts:
+        for company_id in draft.entries:
+            events, data_bytes = asked.get(company_id, (0, 0))
+            asked[company_id] = Asked(events + 1, data_bytes + len(draft.data))
+    return asked
 
 
 def _known_by_id(draft: _Draft) -> NewEvent:

@@ -49,12 +49,19 @@ class Rates:
         self._due_at: dict[Hashable, float] = {}
         """When the next would come if they all came evenly."""
 
-    def take(self, key: Hashable, now: float) -> float:
-        """Take a turn and return 0, or take none and return the seconds to wait for one."""
+    def wait_seconds(self, key: Hashable, now: float) -> float:
+        """Return for how long no turn can be taken; 0: one is free."""
+        wait_seconds = self._due_at.get(key, now) - now - self._burst_seconds
+        return 0 if wait_seconds <= TICK_SECONDS else wait_seconds
+
+    def take(self, key: Hashable, now: float, count: int = 1) -> float:
+        """Take a turn and return 0, or take none and return the seconds to wait for one.
+
+        A turn may be several at once, however many are free: whoever comes next waits the longer.
+        """
+        wait_seconds = self.wait_seconds(key, now)
         due_at = max(self._due_at.pop(key, now), now)
-        wait_seconds = due_at - now - self._burst_seconds
-        is_taken = wait_seconds <= TICK_SECONDS
         if len(self._due_at) >= self._keys_max:
             del self._due_at[next(iter(self._due_at))]
-        self._due_at[key] = due_at + self._interval if is_taken else due_at
-        return 0 if is_taken else wait_seconds
+        self._due_at[key] = due_at if wait_seconds else due_at + self._interval * count
+        return wait_seconds

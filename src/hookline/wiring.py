@@ -38,6 +38,7 @@ from hookline.engine import Chore, Engine, Limits
 from hookline.errors import StartRefused
 from hookline.model import PayloadVersion, Role
 from hookline.publishing import Publisher
+from hookline.quotas import quotas_of
 from hookline.resealing import Resealed
 from hookline.retention import Retention
 from hookline.sealing import Keyring, Unsealable
@@ -188,7 +189,11 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         local_token = new_token(Role.OPERATOR, secrets.token_bytes)
         development_token = local_files.operator_token(settings)
         publisher = Publisher(
-            storage=storage, clock=clock, random_bytes=random_bytes, event_source=settings.event_source
+            storage=storage,
+            clock=clock,
+            random_bytes=random_bytes,
+            event_source=settings.event_source,
+            quotas=quotas_of(settings, storage, clock),
         )
         engine = None
         if "engine" in settings.roles:

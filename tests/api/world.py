@@ -14,6 +14,7 @@ from hookline.clock import Clock
 from hookline.config import Settings
 from hookline.egress.url import UrlRules
 from hookline.publishing import Publisher
+from hookline.quotas import quotas_of
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Storage
 from hookline.telemetry import Telemetry
@@ -100,7 +101,13 @@ def make_api(storage: Storage, clock: Clock, settings: Settings, is_draining: Ca
     """Wire the API as `wiring` does, with nobody to wake."""
     return Api(
         storage=storage,
-        publisher=Publisher(storage=storage, clock=clock, random_bytes=secrets.token_bytes, event_source="test"),
+        publisher=Publisher(
+            storage=storage,
+            clock=clock,
+            random_bytes=secrets.token_bytes,
+            event_source="test",
+            quotas=quotas_of(settings, storage, clock),
+        ),
         accounts=Accounts(storage=storage, clock=clock, random_bytes=secrets.token_bytes),
         authenticator=Authenticator(storage, clock, [settings.operator_token or ""]),
         readiness=Readiness(storage, clock, is_draining),

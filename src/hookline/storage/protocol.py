@@ -682,6 +682,10 @@ class Storage(Protocol):
         """Delete a company, its accounts and tokens; with `cascade` its subscriptions too, as `delete_subscription`."""
         ...
 
+    async def stored_bytes(self, company_id: int) -> int:
+        """Measure the data of all events that are for a company: its size as it was published."""
+        ...
+
     async def company(self, company_id: int) -> Company | None:
         """Read one, for itself or an operator; the built-in company `operator` included."""
         ...

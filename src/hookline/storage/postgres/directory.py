@@ -36,6 +36,12 @@ _TOKENS: Final = (
 )
 _TOKENS_OF_NONE: Final = f"{_TOKEN} WHERE company_id IS NULL AND id > $1::bigint ORDER BY id LIMIT $2"
 
+_STORED: Final = """
+SELECT coalesce(sum(octet_length(e.data)), 0)::bigint
+FROM recipients AS r JOIN events AS e ON e.key = r.event_key AND e.bucket = r.event_bucket
+WHERE r.bucket = $2::smallint AND r.company_id = $1 AND e.bucket = any($3::smallint[])"""
+"""The length of what lies outside its row stands in it: the data itself is not read."""
+
 _CATALOGUE: Final = """
 SELECT i.catalogue_revision, t.name, t.v1_name, t.v2_name, t.kind, t.description, t.schema
 FROM installation AS i LEFT JOIN event_types AS t ON true ORDER BY t.name"""
@@ -94,6 +100,12 @@ async def company(connection: Any, company_id: int) -> Company | None:
     """Read one, the built-in one included."""
     row = await connection.fetchrow(f"{_COMPANY} AND id = $1::bigint", company_id)
     return None if row is None else read_company(row)
+
+
+async def stored_bytes(connection: Any, company_id: int) -> int:
+    """Measure the data of all events that are for a company."""
+    data_bytes: int = await connection.fetchval(_STORED, company_id, buckets.of_company(company_id), buckets.EVERY)
+    return data_bytes
 
 
 async def companies(connection: Any, after_id: int, limit: int) -> Page[Company]:

@@ -280,6 +280,11 @@ class PostgresStorage:
             lambda transaction: directory.delete_company(transaction, company_id, cascade=cascade), change
         )
 
+    async def stored_bytes(self, company_id: int) -> int:
+        return await self._database.read_as(
+            company_id, lambda connection: directory.stored_bytes(connection, company_id)
+        )
+
     async def company(self, company_id: int) -> Company | None:
         return await self._database.read_as(company_id, lambda connection: directory.company(connection, company_id))
 

@@ -21,6 +21,11 @@ _PUT_TYPE: Final = """
 INSERT INTO event_types (name, v1_name, v2_name, kind, description, schema) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 ON CONFLICT (name) DO UPDATE SET v1_name = ?2, v2_name = ?3, kind = ?4, description = ?5, schema = ?6"""
 
+_STORED: Final = """
+SELECT coalesce(sum(length(e.data)), 0)
+FROM recipients AS r CROSS JOIN events AS e ON e.key = r.event_key WHERE r.company_id = ?"""
+"""A blob's length stands at its beginning: the data itself is not read."""
+
 _KEEP_TYPE: Final = """
 INSERT INTO event_type_revisions (name, revision, v1_name, v2_name, kind)
 SELECT ?, catalogue_revision, ?, ?, ? FROM installation"""
@@ -63,6 +68,12 @@ def company(connection: apsw.Connection, company_id: int) -> Company | None:
     """Read one, the built-in one included."""
     row = connection.execute(f"{_COMPANY} WHERE id = ? AND deleted_at IS NULL", (company_id,)).get
     return None if row is None else read_company(row)
+
+
+def stored_bytes(connection: apsw.Connection, company_id: int) -> int:
+    """Measure the data of all events that are for a company."""
+    data_bytes: int = connection.execute(_STORED, (company_id,)).get
+    return data_bytes
 
 
 def companies(connection: apsw.Connection, after_id: int, limit: int) -> Page[Company]:
