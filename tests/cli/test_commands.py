@@ -357,6 +357,25 @@ def test_first_steps_work_as_printed_and_pasted_at_once(here: Workplace) -> None
     shell.wait_for("X-Hub-Signature-256 ✓ valid   webhook-signature ✓ valid   answered ✓ 200")
 
 
+def test_bench_measures_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [*PROGRAM, "bench", "--events", "50", "--connections", "4", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout)
+    assert figures["events"] == 50
+    assert 0 < figures["answeredMsP50"] <= figures["answeredMsP99"] <= figures["answeredMsMax"]
+    assert 0 < figures["deliveredPerSecond"] <= figures["publishedPerSecond"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_demo_shows_everything_in_time_and_leaves_nothing_behind(tmp_path: Path) -> None:
     begun = monotonic()
     ended = subprocess.run(

@@ -5,9 +5,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import Running, Workplace
+
+from hookline.cli.client import Client
+from hookline.cli.target import Target
 
 
 @pytest.fixture
@@ -98,3 +102,66 @@ def test_genuine_delivery_is_handed_on_byte_for_byte_and_its_answer_given_back(h
     assert [each["body"] for each in behinds] == [each["body"] for each in fronts]
     for name in ("webhook-signature", "x-hub-signature-256", "hookline-attempt", "content-type"):
         assert [each["headers"][name] for each in behinds] == [each["headers"][name] for each in fronts]
+
+
+def test_replay_sends_again_and_says_when_it_is_done(here: Workplace) -> None:
+    receiver, company = listener(here, "--json")
+    here.run("publish", "note.created", "--company", company, "--id", "evt-again")
+    receiver.wait_for("evt-again")
+    subscription = _only_subscription(here)
+    done: dict[str, object] = {}
+    while done.get("done") != 1:  # the receiver knows of an attempt before the log does
+        ended = here.run("replay", subscription, "--from", "2026-01-01T00:00:00Z", "--status", "succeeded", "--json")
+        assert ended.returncode == 0, ended.stderr
+        done = json.loads(ended.stdout)
+
+    assert done["state"] == "done"
+    assert done["total"] == 1
+    assert "evt-again" in receiver.wait_for("evt-again")
+    watched = here.run("replay", "--watch", str(done["id"]))
+    assert "is done: 1 of 1" in watched.stderr
+
+
+def test_replay_over_everything_is_started_and_cancelled(here: Workplace) -> None:
+    listener(here)
+    started = here.run("replay", "--all", "--status", "failed", "--from", "2026-01-01T00:00:00Z", "--no-wait", "--json")
+    replay_id = str(json.loads(started.stdout)["id"])
+    cancelled = here.run("replay", "--cancel", replay_id, "--json")
+
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert json.loads(cancelled.stdout)["state"] in {"done", "cancelled"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("7", "--all"), ("7",), ("--all", "--from", "2026-01-01T00:00:00Z"), ("--watch", "1", "7")]
+)
+def test_replay_asks_for_what_is_missing(here: Workplace, arguments: tuple[str, ...]) -> None:
+    ended = here.run("replay", *arguments)
+
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 2
+
+
+def test_top_shows_rates_backlog_and_who_fails(here: Workplace) -> None:
+    _, company = listener(here, "--fail", "9")
+    watching = here.start("top", "--json", "--interval", "0.2")
+    watching.wait_for("publishedPerSecond")
+    here.run("publish", "note.created", "--company", company)
+    looks: list[dict[str, Any]] = []
+    while not looks or not looks[-1]["failing"]:
+        looks.append(json.loads(watching.wait_for("publishedPerSecond")))
+
+    assert watching.end(signal.SIGINT) == 0
+    assert any(look["publishedPerSecond"] > 0 for look in looks)
+    assert any(look["failedPerSecond"] > 0 for look in looks)
+    assert any(look["open"] == 1 for look in looks)
+    assert looks[-1]["failing"][0]["last"] == 503
+    shown = here.run("top", "--count", "1", "--interval", "0.1").stdout
+    assert "published/s" in shown
+    assert "503" in shown
+
+
+def _only_subscription(here: Workplace) -> str:
+    note = json.loads((here.path / "hookline.db.local").read_text())
+    (only,) = Client(Target(note["url"], note["token"])).call("GET", "/v1/webhooks")
+    return str(only["id"])

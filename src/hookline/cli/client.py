@@ -1,4 +1,4 @@
-"""Our own API, as the command line calls it: one connection per call, JSON in and out, refusals as `Failure`."""
+"""Our own API, as the command line calls it: JSON in and out, refusals as `Failure`."""
 
 import http.client
 from collections.abc import Mapping
@@ -25,10 +25,12 @@ REACHING: Final[Mapping[str, str]] = {
 
 
 class Client:
-    """A server with a token."""
+    """A server with a token. One connection per call, or one for all, which then only one thread may use."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, keeps_connection: bool = False) -> None:
         self._target = target
+        self._keeps_connection = keeps_connection
+        self._kept: http.client.HTTPConnection | None = None
         self._address = urlsplit(target.url)
 
     def call(
@@ -82,25 +84,33 @@ class Client:
         return answer.decode()
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        connect = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
-        try:
-            connection = connect(self._address.netloc, timeout=TIMEOUT_SECONDS)
-        except http.client.InvalidURL as error:
-            raise Failure(
-                f"--url is {self._target.url!r}: {error}.", "It should read like https://hooks.example.com.", EXIT_USAGE
-            ) from error
+        connection = self._kept or self._connection()
+        self._kept = None
         try:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
-            return response.status, response.read()
+            answer = response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
+            connection.close()
             raise Failure(
                 f"{self._target.url} did not answer: {getattr(error, 'strerror', None) or error}.",
                 f"Is it running? {REACHING[self._address.scheme]}",
                 EXIT_UNREACHED,
             ) from error
-        finally:
+        if self._keeps_connection:
+            self._kept = connection
+        else:
             connection.close()
+        return answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        connect = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
+        try:
+            return connect(self._address.netloc, timeout=TIMEOUT_SECONDS)
+        except http.client.InvalidURL as error:
+            raise Failure(
+                f"--url is {self._target.url!r}: {error}.", "It should read like https://hooks.example.com.", EXIT_USAGE
+            ) from error
 
 
 def all_items(client: Client, path: str, *, company_id: int | None = None) -> list[dict[str, Any]]:

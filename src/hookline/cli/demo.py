@@ -1,12 +1,8 @@
 """`hookline demo`: the whole path in a few seconds, on a real server with a database that is thrown away."""
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +24,6 @@ WAITS_SECONDS = (1, 2, 3)
 FAILURES = 2
 PATIENCE_SECONDS = 25
 """For everything together; on an idle machine it takes about five."""
-START_SECONDS = 15
 POLL_SECONDS = 0.05
 
 
@@ -42,13 +37,15 @@ def demo(
     Starts a server on a free port with a temporary database, and a receiver that fails twice. Ends by itself and
     leaves nothing behind.
     """
+    from hookline.cli.client import Client
     from hookline.cli.console import console
+    from hookline.cli.temporary import server
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # however it ends, it cleans up
     screen = console(record=picture is not None)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hookline-demo-")))
-        _show(screen, stack.enter_context(_server(folder)), stack)
+        _show(screen, Client(stack.enter_context(server(folder))), stack)
     if picture is not None:
         picture.write_text(_without_web_fonts(screen.export_svg(title="hookline demo")), encoding="utf-8")
 
@@ -124,39 +121,6 @@ def _log_when_done(client: "Client", subscription_id: int, clock: "Clock") -> li
             break
         Event().wait(POLL_SECONDS)
     return rows
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator["Client"]:
-    """Run a development server on a free port and a new database; end it with the context."""
-    from hookline.cli.client import Client
-    from hookline.cli.failure import Failure
-    from hookline.cli.target import local_server
-
-    database = f"sqlite:///{folder / 'demo.db'}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
-    process = subprocess.Popen(  # noqa: S603 - ourselves, with fixed arguments
-        [sys.executable, "-m", "hookline", "serve", "--dev", "--port", "0", "--database", database],
-        env={**environment, "HOOKLINE_DRAIN_SECONDS": "0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is ours to pass on
-    )
-    try:
-        first = process.stdout.readline() if process.stdout else ""
-        local = local_server(database)
-        if not first.startswith("hookline ready on ") or local is None:
-            process.kill()
-            raise Failure(f"the server did not start: {process.communicate()[1].strip()[-2000:]}")
-        yield Client(local)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.communicate(timeout=START_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
 
 
 def _listed(seconds: tuple[int, ...]) -> str:

@@ -11,6 +11,7 @@ import typer
 from hookline import __version__
 from hookline.cli import (
     backup,
+    bench,
     company,
     deliveries,
     demo,
@@ -21,9 +22,11 @@ from hookline.cli import (
     listen,
     migrate,
     publish,
+    replay,
     serve,
     tail,
     token,
+    top,
     verify,
 )
 from hookline.cli.failure import EXIT_REFUSED, Failure
@@ -61,6 +64,9 @@ app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.command("deliveries", epilog=deliveries.EXAMPLE)(deliveries.deliveries)
 app.command("events", epilog=events.EXAMPLE)(events.events)
 app.command("tail", epilog=tail.EXAMPLE)(tail.tail)
+app.command("replay", epilog=replay.EXAMPLE)(replay.replay)
+app.command("top", epilog=top.EXAMPLE)(top.top)
+app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("verify", epilog=verify.EXAMPLE)(verify.verify)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
