@@ -46,6 +46,7 @@ class Seen(HTMLParser):
         self.text = ""
         self.forms: list[tuple[str, dict[str, str]]] = []
         self._tag = ""
+        self._field = ""
         self.feed(html)
         self.close()
 
@@ -60,16 +61,23 @@ class Seen(HTMLParser):
             if kind not in {"radio", "checkbox"} or "checked" in attributes:
                 self.forms[-1][1][attributes["name"] or ""] = attributes.get("value") or ""
 
+        if tag in {"textarea", "select"} and self.forms:
+            self._field = attributes.get("name") or ""
+            self.forms[-1][1][self._field] = ""
+        if tag == "option" and self.forms and ("selected" in attributes or not self.forms[-1][1].get(self._field)):
+            self.forms[-1][1][self._field] = attributes.get("value") or ""
+
     def handle_data(self, data: str) -> None:
+        if self._tag == "textarea" and self.forms:
+            self.forms[-1][1][self._field] += data
         if self._tag not in {"script", "style"}:
             self.text += data
 
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - as its parent calls it
+        self._tag = ""
+
     def of(self, tag: str) -> Iterator[dict[str, str | None]]:
         return (attributes for name, attributes in self.elements if name == tag)
-
-    @property
-    def title(self) -> str:
-        return self.text.partition("<title>")[0].strip().split("\n")[0].strip()
 
 
 class Browser:

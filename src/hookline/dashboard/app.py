@@ -16,7 +16,20 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hookline.authentication import Principal
-from hookline.dashboard import assets, deliveries, events, frame, signing
+from hookline.dashboard import (
+    assets,
+    changing,
+    deliveries,
+    events,
+    finding,
+    frame,
+    installation,
+    listing,
+    overview,
+    replaying,
+    signing,
+    subscriptions,
+)
 from hookline.dashboard.context import Dashboard, Page, Visit
 from hookline.dashboard.sessions import Session
 from hookline.errors import Forbidden, HooklineError, Invalid, NotFound, TooLarge, Unauthenticated, UnsupportedMediaType
@@ -45,6 +58,8 @@ ALWAYS: Final = {
 PAGE_CACHE: Final = "no-store"
 ASSET_CACHE: Final = "public, max-age=31536000, immutable"
 
+OPERATOR: Final = frozenset({Role.OPERATOR})
+WRITERS: Final = frozenset({Role.OPERATOR, Role.MEMBER})
 READERS: Final = frozenset({Role.OPERATOR, Role.MEMBER, Role.VIEWER})
 ANYONE: Final = None
 """Signed in or not."""
@@ -64,9 +79,35 @@ ROUTES: Final = (
     Route("POST", "/sign-in", signing.sign_in, ANYONE),
     Route("GET", "/sign-out", signing.ask, ANYONE),
     Route("POST", "/sign-out", signing.sign_out, ANYONE),
-    Route("GET", "/", events.home, READERS),
+    Route("GET", "/", overview.show, READERS),
+    Route("GET", "/find", finding.find, READERS),
+    Route("GET", "/events", listing.show, READERS),
     Route("GET", "/events/{eventId}", events.show, READERS),
+    Route("GET", "/subscriptions", subscriptions.show_all, READERS),
+    Route("GET", "/subscriptions/new", changing.new, WRITERS),
+    Route("POST", "/subscriptions/new", changing.create, WRITERS),
+    Route("GET", "/subscriptions/{id}", subscriptions.show, READERS),
+    Route("GET", "/subscriptions/{id}/edit", changing.edit, WRITERS),
+    Route("POST", "/subscriptions/{id}/edit", changing.change, WRITERS),
+    Route("GET", "/subscriptions/{id}/replay", replaying.ask, WRITERS),
+    Route("POST", "/subscriptions/{id}/replay", replaying.start, WRITERS),
+    Route("GET", "/replays/{id}", replaying.show, READERS),
+    Route("POST", "/replays/{id}/cancel", replaying.cancel, WRITERS),
+    Route("GET", "/subscriptions/{id}/{action}", changing.question, WRITERS),
+    Route("POST", "/subscriptions/{id}/{action}", changing.act, WRITERS),
     Route("GET", "/subscriptions/{id}/deliveries/{deliveryId}", deliveries.show, READERS),
+    Route("GET", "/subscriptions/{id}/deliveries/{deliveryId}/redeliver", changing.ask_redelivery, WRITERS),
+    Route("POST", "/subscriptions/{id}/deliveries/{deliveryId}/redeliver", changing.redeliver, WRITERS),
+    Route("GET", "/companies", installation.companies, OPERATOR),
+    Route("POST", "/companies", installation.create_company, OPERATOR),
+    Route("GET", "/companies/{id}", installation.company, OPERATOR),
+    Route("POST", "/companies/{id}/tokens", installation.create_token_of_company, OPERATOR),
+    Route("GET", "/tokens", installation.tokens, OPERATOR),
+    Route("POST", "/tokens", installation.create_token, OPERATOR),
+    Route("GET", "/tokens/{tokenId}/revoke", installation.ask_revocation, OPERATOR),
+    Route("POST", "/tokens/{tokenId}/revoke", installation.revoke, OPERATOR),
+    Route("GET", "/event-types", installation.event_types, READERS),
+    Route("GET", "/audit", installation.audit, OPERATOR),
 )
 """Every page."""
 

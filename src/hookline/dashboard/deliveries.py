@@ -95,6 +95,7 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
         whole=with_query(visit, whole=1),
         media_type=rendering.media_type(delivery.payload_version, subscription.policies.content_type),
         schedule=schedule,
+        done=visit.query("done"),
         can_redeliver=visit.may_write and delivery.state in REOPENABLE and sent is not None,
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from hookline import matching, retry
 from hookline.dashboard import inert, telling, words
@@ -37,14 +37,6 @@ class Target(NamedTuple):
     def url(self) -> str:
         """Return the callback URL."""
         return self.subscription.callback_url if self.subscription else "a subscription that was deleted"
-
-
-async def home(visit: Visit, dashboard: Dashboard) -> Response:
-    """Go where an event is found."""
-    event_id = visit.query("q")
-    if not event_id:
-        return page(visit, dashboard, "find.html")
-    return RedirectResponse(f"/events/{event_id}", 303)
 
 
 async def show(visit: Visit, dashboard: Dashboard) -> Response:

@@ -35,7 +35,7 @@ TITLES: Final = {
 OURS: Final = "Something failed on our side, and was logged under the request id of this answer. Try again."
 
 
-def page(visit: Visit, dashboard: Dashboard, template: str, status: int = 200, **facts: Any) -> Response:
+def page(visit: Visit, dashboard: Dashboard, template: str, status: int = 200, /, **facts: Any) -> Response:
     """Answer a page in its frame."""
     content = dashboard.pages.render(template, **_around(visit.request, visit, dashboard), **facts)
     return Response(content, status, media_type=HTML)

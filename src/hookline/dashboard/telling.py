@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, assert_never
 
 from markupsafe import Markup
 
+from hookline.circuit import Health
 from hookline.dashboard import words
 from hookline.lifecycle import Reason
 from hookline.model import DeliveryState, ErrorClass, InactiveReason, Subscription
@@ -36,7 +37,10 @@ LOST: Final = Mark("s-lost", "is-quiet", "lost")
 HEALTHY: Final = Mark("s-ok", "is-ok", "Healthy")
 INACTIVE: Final = Mark("s-held", "is-held", "Inactive")
 FAILING: Final = Mark("s-failed", "is-dead", "Failing")
-UNTRIED: Final = Mark("s-pending", "is-quiet", "Nothing sent yet")
+PROBING: Final = Mark("s-failed", "is-dead", "Probing")
+
+URGENCY: Final = (PROBING, FAILING, INACTIVE, HEALTHY)
+"""States of a subscription, those that need somebody first."""
 
 MARKS: Final = {
     DeliveryState.SUCCEEDED: SUCCEEDED,
@@ -295,10 +299,28 @@ def _next_attempt(delivery: DeliveryView, schedule: Sequence[int], now: int) -> 
 # --- one subscription ------------------------------------------------------------------------------------------------
 
 
-def mark_of_subscription(subscription: Subscription, last: AttemptRow | None) -> Mark:
-    """Return how a subscription looks, by its last attempt."""
+def mark_of_subscription(subscription: Subscription, health: Health) -> Mark:
+    """Return how a subscription looks."""
     if not subscription.active:
         return INACTIVE
-    if last is None:
-        return UNTRIED
-    return HEALTHY if last.error is None else FAILING
+    if health.probe_at is not None:
+        return PROBING
+    return FAILING if health.failures else HEALTHY
+
+
+def health(subscription: Subscription, health: Health, now: int) -> Markup:
+    """Say how a subscription does, and what happens next with what waits for it."""
+    if not subscription.active:
+        return Markup("Inactive since {}: {}. Its deliveries are held until somebody activates it.").format(
+            words.minute(subscription.inactive_at or now, now), why_inactive(subscription.inactive_reason)
+        )
+    if not health.failures:
+        return Markup("No attempt has failed since the last success.")
+    failed = Markup("{} in a row, since {}. ").format(
+        words.counted(health.failures, "failed attempt"), words.minute(health.failing_since or now, now)
+    )
+    if health.probe_at is None:
+        return failed + Markup("Each delivery is retried by its schedule.")
+    return failed + Markup("Waits for a probe to succeed, next in {}. No attempt is used.").format(
+        countdown(health.probe_at, now)
+    )

@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from hookline.circuit import Health
 from hookline.fairness import Flight
 from hookline.lifecycle import Verdict
 from hookline.model import (
@@ -611,6 +612,17 @@ class Storage(Protocol):
 
     async def backlog(self) -> Backlog:
         """Measure what waits."""
+        ...
+
+    async def health(self, subscription_ids: Sequence[int]) -> Mapping[int, Health]:
+        """Read how the receivers of these do lately; one that has not failed since its last success is missing."""
+        ...
+
+    async def troubled(self, company_id: int | None, limit: int) -> Mapping[int, Health]:
+        """Read up to `limit` subscriptions that fail or are inactive, the longest first, each with its health.
+
+        `company_id` None: of all companies. Looks at every lane, so it is for people and not for a hot path.
+        """
         ...
 
     # replays

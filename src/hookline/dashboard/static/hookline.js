@@ -117,6 +117,7 @@ function click(event) {
 addEventListener("DOMContentLoaded", () => {
   tick();
   setInterval(tick, 1000);
+  setTimeout(() => all(".toast").forEach((toast) => toast.remove()), 6000);
   const toggle = one("#keys-on");
   toggle.checked = store.get("keys") !== "off";
   toggle.addEventListener("change", () => store.set("keys", toggle.checked ? "on" : "off"));

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Final, TypeVar
 
 from hookline import circuit
+from hookline.circuit import Health
 from hookline.clock import Clock, SystemClock
 from hookline.fairness import Flight
 from hookline.model import Account, Change, Company, EventType, Replay, Subscription, Token
@@ -19,6 +20,7 @@ from hookline.storage.postgres import (
     directory,
     erasing,
     forgetting,
+    health,
     lanes,
     log,
     notices,
@@ -221,6 +223,14 @@ class PostgresStorage:
     async def backlog(self) -> Backlog:
         now = (await self._database.moment()).now
         return await self._database.read_as(None, lambda connection: upkeep.backlog(connection, now))
+
+    async def health(self, subscription_ids: Sequence[int]) -> Mapping[int, Health]:
+        return await self._database.read_as(None, lambda connection: health.of(connection, subscription_ids))
+
+    async def troubled(self, company_id: int | None, limit: int) -> Mapping[int, Health]:
+        return await self._database.read_as(
+            company_id, lambda connection: health.troubled(connection, company_id, limit)
+        )
 
     # replays
 

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import apsw
 
 from hookline import circuit
+from hookline.circuit import Health
 from hookline.clock import Clock
 from hookline.errors import StartRefused, Unavailable
 from hookline.fairness import Flight
@@ -51,6 +52,7 @@ from hookline.storage.sqlite import (
     directory,
     erasing,
     forgetting,
+    health,
     lanes,
     log,
     notices,
@@ -224,6 +226,12 @@ class SqliteStorage:
     async def backlog(self) -> Backlog:
         now = self._clock.schedule_ms()
         return await self._look_up(lambda connection: upkeep.backlog(connection, now))
+
+    async def health(self, subscription_ids: Sequence[int]) -> Mapping[int, Health]:
+        return await self._look_up(lambda connection: health.of(connection, subscription_ids))
+
+    async def troubled(self, company_id: int | None, limit: int) -> Mapping[int, Health]:
+        return await self._look_up(lambda connection: health.troubled(connection, company_id, limit))
 
     # replays
 

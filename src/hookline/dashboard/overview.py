@@ -1,0 +1,90 @@
+"""The first page: is everything healthy, what is not and since when, and where is my event."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.responses import Response
+
+from hookline.circuit import Health
+from hookline.dashboard import telling, words
+from hookline.dashboard.context import Dashboard, Visit
+from hookline.dashboard.events import targets_of
+from hookline.dashboard.frame import page
+from hookline.model import DeliveryState, Subscription
+from hookline.storage.protocol import Backlog, EventQuery
+
+TROUBLED_SHOWN: Final = 50
+DEAD_SHOWN: Final = 10
+RECENT_SHOWN: Final = 8
+LATE_MS: Final = 60_000
+"""Of the oldest due delivery: what the alert is set to."""
+COUNTED_MAX: Final = 100_000
+"""Of what is open; the database counts no further."""
+DEAD_SPAN_MS: Final = 7 * words.DAY_MS
+
+
+async def show(visit: Visit, dashboard: Dashboard) -> Response:
+    """Answer the overview of the installation, or of the member's company."""
+    now, wall = dashboard.clock.schedule_ms(), dashboard.clock.wall_ms()
+    health = await dashboard.storage.troubled(visit.company_id, TROUBLED_SHOWN)
+    troubled = await _read(dashboard, health)
+    targets = await targets_of(dashboard, [(each.company_id, each.id) for each in troubled])
+    dead = await dashboard.storage.events(
+        EventQuery(
+            limit=DEAD_SHOWN,
+            company_id=visit.company_id,
+            state=DeliveryState.DEAD,
+            from_at=wall - DEAD_SPAN_MS,
+        )
+    )
+    recent = await dashboard.storage.events(EventQuery(limit=RECENT_SHOWN, company_id=visit.company_id))
+    backlog = await dashboard.storage.backlog() if visit.is_operator else None
+    company = await dashboard.storage.company(visit.company_id) if visit.company_id is not None else None
+    marks = {each.id: telling.mark_of_subscription(each, health[each.id]) for each in troubled}
+    title, look = _title(list(marks.values()), len(dead), backlog)
+    return page(
+        visit,
+        dashboard,
+        "overview.html",
+        title=title,
+        look=look,
+        company=company.name if company else None,
+        backlog=backlog,
+        open_count=_open(backlog),
+        is_late=backlog is not None and backlog.oldest_due_ms >= LATE_MS,
+        troubled=[
+            (targets[each.id], marks[each.id], telling.health(each, health[each.id], now))
+            for each in sorted(troubled, key=lambda each: telling.URGENCY.index(marks[each.id]))
+        ],
+        dead=[(view.event, telling.counted(dict(view.counts))) for view in dead],
+        recent=[(view.event, telling.counted(dict(view.counts))) for view in recent],
+    )
+
+
+async def _read(dashboard: Dashboard, health: Mapping[int, Health]) -> list[Subscription]:
+    found = [await dashboard.storage.subscription(each) for each in health]
+    return [subscription for subscription in found if subscription is not None]
+
+
+def _open(backlog: Backlog | None) -> str:
+    if backlog is None:
+        return ""
+    return f"{words.number(backlog.open)}{'+' if backlog.open >= COUNTED_MAX else ''}"
+
+
+def _title(marks: list[telling.Mark], dead: int, backlog: Backlog | None) -> tuple[str, telling.Mark]:
+    wrong = [
+        f"{words.counted(count, 'subscription')} {'is' if count == 1 else 'are'} {mark.word.lower()}"
+        for mark in telling.URGENCY[:-1]
+        if (count := marks.count(mark))
+    ]
+    if dead:
+        wrong.append("deliveries are dead")
+    if backlog is not None and backlog.oldest_due_ms >= LATE_MS:
+        wrong.append(f"the oldest due delivery is {words.span(backlog.oldest_due_ms)} late")
+    if not wrong:
+        return "Everything arrives", telling.HEALTHY
+    said = words.listed(wrong)
+    return f"{said[:1].upper()}{said[1:]}", telling.FAILING if set(marks) - {
+        telling.INACTIVE
+    } or dead else telling.INACTIVE
