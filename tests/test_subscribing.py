@@ -425,21 +425,15 @@ def test_rate_and_order_are_taken_and_null_restores_their_defaults() -> None:
     assert change(made, {"ratePerSecond": None, "ordered": None}).policies == create().policies
 
 
-# --- not yet ---------------------------------------------------------------------------------------------------------
+# --- validation ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("member", "value", "default"),
-    [
-        ("validation", "CLOUDEVENTS", None),
-    ],
-)
-def test_what_is_not_done_yet_is_refused_and_its_default_is_not(member: str, value: object, default: object) -> None:
-    with pytest.raises(Invalid, match="not supported by this version yet") as caught:
-        create({member: value})
-    assert caught.value.fields[0].field == member
-    assert create({member: default}).policies == create().policies
-    assert change(create(), {member: default}).policies == create().policies
+def test_validation_is_by_the_handshake_of_cloudevents_or_none() -> None:
+    made = create({"validation": "CLOUDEVENTS"})
+    assert made.policies.validation == "CLOUDEVENTS"
+    assert change(made, {"timeoutSeconds": 5}).policies.validation == "CLOUDEVENTS"
+    assert change(made, {"validation": None}).policies == create().policies
+    assert refused(lambda: create({"validation": "cloudevents"})) == "validation"
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------

@@ -99,6 +99,23 @@ class Target:
             grant=self._grant,
         )
 
+    def handshake(self, headers: tuple[tuple[str, str], ...]) -> Call | Failed:
+        """Return an OPTIONS request that proves itself as an attempt does; `Failed` where nothing may be called."""
+        if self._url is None:
+            return _refused(ErrorClass.BLOCKED, BLOCKED)
+        if self._is_token_url_refused:
+            return _refused(ErrorClass.OAUTH, OAUTH_BLOCKED)
+        return Call(
+            company_id=self._company_id,
+            url=self._url,
+            headers=(("User-Agent", USER_AGENT), *headers, *self._extra),
+            body=b"",
+            timeout_seconds=self._timeout_seconds,
+            method="OPTIONS",
+            trust=self._trust,
+            grant=self._grant,
+        )
+
     def settlement(
         self, delivery: Claimed, call: Call | Failed, outcome: Outcome, *, fraction: float, wall_ms: int
     ) -> Settlement:
@@ -211,6 +228,13 @@ class Targets:
                 raise Unserved(str(error) or type(error).__name__) from error
             self._targets[delivery.subscription_id] = target
         return target
+
+    def made_of(self, subscription: Subscription) -> Target:
+        """Return a target that is not kept; raise `Unserved` where none can be made."""
+        try:
+            return self._made(subscription)
+        except Exception as error:
+            raise Unserved(str(error) or type(error).__name__) from error
 
     def _made(self, subscription: Subscription | Unreadable) -> Target:
         if isinstance(subscription, Unreadable):

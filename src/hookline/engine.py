@@ -82,7 +82,9 @@ class Engine:
         limits: Limits,
         telemetry: Telemetry,
         chores: Sequence[Chore] = (),
+        slow_chores: Sequence[Chore] = (),
     ) -> None:
+        """`chores` share a second and must be short; each of `slow_chores` has its own."""
         self._storage = storage
         self._sender = sender
         self._targets = targets
@@ -90,7 +92,7 @@ class Engine:
         self._random = random
         self._limits = limits
         self._telemetry = telemetry
-        self._chores = (*self._own_chores(), *chores)
+        self._chores = ((*self._own_chores(), *chores), *((chore,) for chore in slow_chores))
         self._in_flight = _InFlight()
         self._ended: list[Settlement] = []
         self._unsent: list[Fence] = []
@@ -114,13 +116,14 @@ class Engine:
     async def run(self) -> None:
         """Deliver until `stop`; cancelling it abandons what is in flight to its leases."""
         async with asyncio.TaskGroup() as tasks:
-            upkeep = tasks.create_task(self._keep_up())
+            upkeep = [tasks.create_task(self._keep_up(chores)) for chores in self._chores]
             replaying = tasks.create_task(self._replay())
             while not self._is_done():
                 self._wake.clear()
                 rest_seconds = await self._turn(tasks)
                 await self._rest(rest_seconds)
-            upkeep.cancel()
+            for each in upkeep:
+                each.cancel()
             replaying.cancel()
 
     def _is_done(self) -> bool:
@@ -333,10 +336,10 @@ class Engine:
             self._measure_backlog,
         )
 
-    async def _keep_up(self) -> None:
+    async def _keep_up(self, chores: Sequence[Chore]) -> None:
         """Do every chore once a second. One that fails keeps none of the others from being done."""
         while True:
-            for chore in self._chores:
+            for chore in chores:
                 try:
                     await chore()
                 except Unavailable as error:

@@ -48,7 +48,7 @@ class Restraint(Struct, frozen=True, array_like=True):
 
     is_ordered: int | bool
     """One after the other, by age."""
-    rate_per_second: int | None
+    rate_per_second: float | None
     next_start_us: int | None
     """Of `rate`: nothing may start earlier."""
     probe_at: int | None

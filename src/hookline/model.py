@@ -189,6 +189,13 @@ class ClientAuthentication(StrEnum):
     CLIENT_SECRET_POST = "CLIENT_SECRET_POST"  # noqa: S105
 
 
+class Validation(StrEnum):
+    """How a receiver says that it wants deliveries, before the first."""
+
+    CLOUDEVENTS = "CLOUDEVENTS"
+    """HTTP 1.1 Web Hooks for Event Delivery, 1.0.1, section 4."""
+
+
 class Certificate(Struct, frozen=True, kw_only=True):
     """What is shown of a certificate."""
 
@@ -214,6 +221,7 @@ class Policies(Struct, frozen=True, kw_only=True):
     """An expression over an event's data: JSON as it was given, but for white space."""
     client_certificate: Certificate | None = None
     """What we show to the receiver; itself in `trust_sealed`, as the authorities are."""
+    validation: Validation | None = None
     ca_certificates: tuple[Certificate, ...] | None = None
     """Whom else we trust to vouch for the receiver."""
 

@@ -1,7 +1,7 @@
 """From what a member says to a subscription as it is stored: every policy checked, every secret sealed. No I/O.
 
 A request names some members of a subscription: an absent one stays as it is (at creation: takes its default), `null`
-restores the default. What this version does not do yet is refused, never ignored.
+restores the default.
 """
 
 import re
@@ -24,6 +24,7 @@ from hookline.model import (
     Policies,
     Secret,
     Subscription,
+    Validation,
 )
 from hookline.publishing import DIRECTIONS, ERRORS_MAX, Int, unknown_type
 from hookline.rendering import CLOUDEVENTS, JSON
@@ -80,7 +81,7 @@ class SubscriptionRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     partner_company_ids: list[Int] | Given = UNSET
     client_certificate: ClientCertificate | Given = UNSET
     ca_certificate: str | Given = UNSET
-    validation: Any = UNSET
+    validation: str | Given = UNSET
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -132,7 +133,6 @@ def changed(
     """Return the subscription as the request wants it, its revision raised; raise `Invalid`."""
     if request.payload_version is not UNSET:
         raise Invalid.field("payloadVersion", "is fixed at creation. Create another subscription for another shape.")
-    _refuse_unsupported(request)
     changed = structs.replace(
         subscription,
         revision=subscription.revision + 1,
@@ -266,6 +266,7 @@ def _policies(subscription: Subscription, request: SubscriptionRequest, rules: R
         "case_directions": lambda names: _case_directions(names, shape),
         "partner_company_ids": lambda ids: _partners(ids, shape),
         "filter": _filter,
+        "validation": _validation,
     }
     given = {
         name: read(getattr(request, name)) for name, read in readers.items() if getattr(request, name) is not UNSET
@@ -284,6 +285,12 @@ def _timeout(seconds: int | None, rules: Rules) -> int | None:
 def _filter(said: Raw) -> str | None:
     text = bytes(said)
     return None if text == b"null" else filtering.compacted(text)
+
+
+def _validation(name: str | None) -> Validation | None:
+    if name is not None and name not in list(Validation):
+        raise Invalid.field("validation", f"expected {' or '.join(Validation)}, found {name[:20]!r}.")
+    return None if name is None else Validation(name)
 
 
 def _retry_delays(delays: list[int] | str | None) -> tuple[int, ...] | str | None:
@@ -423,19 +430,3 @@ def _credential(said: Mapping[str, Any], member: str) -> str:
     if any(character < " " or character == "\x7f" for character in value):
         raise Invalid.field(f"callbackAuth.{member}", "must not contain control characters.")
     return value
-
-
-# --- not yet ---------------------------------------------------------------------------------------------------------
-
-
-def _refuse_unsupported(request: SubscriptionRequest) -> None:
-    asked = {
-        "validation": request.validation,
-    }
-    for field, value in asked.items():
-        if value is not UNSET and value is not None:
-            raise _unsupported(field)
-
-
-def _unsupported(field: str) -> Invalid:
-    return Invalid.field(field, "is not supported by this version yet; leave it out.")

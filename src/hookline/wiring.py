@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
 from msgspec import Struct, structs
@@ -33,7 +34,7 @@ from hookline.egress.oauth import GrantingSender
 from hookline.egress.resolver import Answer, DnsResolver
 from hookline.egress.sender import Sender
 from hookline.egress.tls import client_context
-from hookline.egress.url import UrlRules, rules_of
+from hookline.egress.url import rules_of
 from hookline.engine import Chore, Engine, Limits
 from hookline.errors import StartRefused
 from hookline.model import PayloadVersion, Role
@@ -48,6 +49,7 @@ from hookline.storage.protocol import Storage, SubscriptionQuery
 from hookline.storage.rows import DAMAGE
 from hookline.telemetry import Telemetry
 from hookline.tokens import new_token
+from hookline.validating import Validator
 
 log = logging.getLogger("hookline.wiring")
 
@@ -210,14 +212,20 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 clock,
             )
             stack.push_async_callback(sender.close)
+            targets = Targets(
+                keyring=keyring,
+                rules=rules,
+                retry_delays_seconds=settings.retry_delays_seconds,
+                timeout_seconds_max=settings.timeout_seconds_max,
+            )
             engine = _engine(
                 settings,
                 storage=storage,
                 sender=sender,
-                keyring=keyring,
-                rules=rules,
+                targets=targets,
                 clock=clock,
                 telemetry=telemetry,
+                slow_chores=[Validator(storage, sender, targets, _host(settings.public_url)).step],
                 chores=[Announcer(storage, publisher).step, Retention(storage, clock, settings.retention_days).step],
             )
         authenticator = Authenticator(
@@ -307,21 +315,16 @@ def _engine(
     *,
     storage: Storage,
     sender: GrantingSender,
-    keyring: Keyring,
-    rules: UrlRules,
     clock: Clock,
     telemetry: Telemetry,
+    targets: Targets,
     chores: Sequence[Chore],
+    slow_chores: Sequence[Chore],
 ) -> Engine:
     return Engine(
         storage=storage,
         sender=sender,
-        targets=Targets(
-            keyring=keyring,
-            rules=rules,
-            retry_delays_seconds=settings.retry_delays_seconds,
-            timeout_seconds_max=settings.timeout_seconds_max,
-        ),
+        targets=targets,
         clock=clock,
         random=Random(),
         limits=Limits(
@@ -331,6 +334,7 @@ def _engine(
         ),
         telemetry=telemetry,
         chores=chores,
+        slow_chores=slow_chores,
     )
 
 
@@ -371,6 +375,11 @@ def _local_url(host: str, port: int) -> str:
     """Return the address under which this machine reaches us."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
+
+
+def _host(url: str) -> str:
+    """Return the host of an address that the settings have checked."""
+    return urlsplit(url).hostname or ""
 
 
 def _with_port(settings: Settings, port: int) -> Settings:

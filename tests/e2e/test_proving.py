@@ -146,3 +146,45 @@ def test_what_is_no_certificate_is_refused_with_its_member(operator: Client) -> 
         assert answer.status == 400
         assert answer.json["validationErrors"][0]["field"].startswith(field)
         assert b"s3cret" not in answer.body
+
+
+def _granting(rate: str = "*", origin: str = "127.0.0.1") -> Callable[[Arrival], Reply]:
+    headers = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": rate}
+    return lambda arrival: Reply(headers=headers if arrival.head.startswith(b"OPTIONS ") else {})
+
+
+def test_nothing_is_sent_before_the_receiver_grants_it(own_server: Callable[..., Server], receiver: Receiver) -> None:
+    server = own_server()
+    operator = server.client()
+    member = operator.member_of(operator.company())
+    receiver.answer("/hook", Reply(405))
+    body = {
+        "callbackUrl": receiver.url("/hook"),
+        "validation": "CLOUDEVENTS",
+        "ratePerSecond": 50,
+        "headers": {"X": "y"},
+    }
+    made = member.made("POST", "/v1/webhooks", body)
+    assert made["validation"] == "CLOUDEVENTS"
+    event_id = operator.publish(made["companyId"])
+    (asked,) = receiver.wait_at("/hook", 1)
+    assert asked.head.startswith(b"OPTIONS /hook HTTP/1.1\r\n")
+    assert asked.headers["webhook-request-origin"] == "127.0.0.1"
+    assert asked.headers["webhook-request-rate"] == "3000"
+    assert asked.headers["x"] == "y"
+    (delivery,) = operator.made("GET", f"/v1/events/{event_id}")["deliveries"]
+    assert (delivery["state"], delivery["reason"]) == ("pending", "waiting: validation")
+    server.kill()
+    server.restart()
+    (delivery,) = operator.made("GET", f"/v1/events/{event_id}")["deliveries"]
+    assert delivery["reason"] == "waiting: validation"
+    receiver.judge("/hook", _granting())
+    member.made("PATCH", f"/v1/webhooks/{made['id']}", {"active": True})
+    until(lambda: len(receiver.of(event_id)) == 1, "the event is delivered")
+    assert len(receiver.at("/hook")) == 3
+    receiver.judge("/other", _granting(origin="somebody.example.com"))
+    member.made("PATCH", f"/v1/webhooks/{made['id']}", {"callbackUrl": receiver.url("/other")})
+    waiting = operator.publish(made["companyId"])
+    receiver.wait_at("/other", 1)
+    assert receiver.of(waiting) == []
+    operator.close()

@@ -157,16 +157,22 @@ def reason(delivery: DeliveryView, now: int) -> str | None:
     match delivery.state:
         case DeliveryState.HELD:
             return f"held since {instant(delivery.held_since)}: the subscription is inactive ({delivery.reason})"
-        case DeliveryState.PENDING if delivery.reason == Waiting.RECEIVER_FAILING:
-            return f"waiting: {delivery.reason}, next probe {instant(delivery.due_at)}"
-        case DeliveryState.PENDING if delivery.failures:
-            return f"waiting: retry at {instant(delivery.due_at)}"
-        case DeliveryState.PENDING if delivery.due_at is not None and delivery.due_at > now:
-            return f"waiting: not before {instant(delivery.due_at)}"
         case DeliveryState.PENDING:
-            return "waiting: its turn"
+            return f"waiting: {_awaited(delivery, now)}"
         case _:
             return delivery.reason
+
+
+def _awaited(delivery: DeliveryView, now: int) -> str:
+    if delivery.reason == Waiting.VALIDATION:
+        return delivery.reason
+    if delivery.reason == Waiting.RECEIVER_FAILING:
+        return f"{delivery.reason}, next probe {instant(delivery.due_at)}"
+    if delivery.failures:
+        return f"retry at {instant(delivery.due_at)}"
+    if delivery.due_at is not None and delivery.due_at > now:
+        return f"not before {instant(delivery.due_at)}"
+    return "its turn"
 
 
 def shown_attempt(attempt: AttemptRow) -> dict[str, Any]:

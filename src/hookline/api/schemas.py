@@ -6,7 +6,7 @@ so. Answers may carry more members than listed here, never fewer.
 
 from typing import Any, Final
 
-from hookline.model import Action, AuthType, DeliveryState, ErrorClass, ReplayState, Role, TypeKind
+from hookline.model import Action, AuthType, DeliveryState, ErrorClass, ReplayState, Role, TypeKind, Validation
 
 Schema = dict[str, Any]
 
@@ -113,6 +113,9 @@ FILTER: Final[Schema] = {
     "most 50 of these, 5 levels deep.",
     "examples": [{"status": "OPEN", "amount": {"gte": 100}}],
 }
+VALIDATION: Final[Schema] = nullable(one_of(*Validation)) | {
+    "description": "CLOUDEVENTS: nothing is sent before the receiver has granted the CloudEvents web hook handshake."
+}
 CHANGEABLE: Final[dict[str, Schema]] = {
     "eventTypes": ASKED_TYPES,
     "callbackAuth": nullable(AUTH),
@@ -124,6 +127,7 @@ CHANGEABLE: Final[dict[str, Schema]] = {
         nullable(request(("certificate", "privateKey"), certificate=TEXT, privateKey=TEXT)),
         "What we show to the receiver (mTLS): the certificate with its chain and its key, PEM, not encrypted.",
     ),
+    "validation": VALIDATION,
     "caCertificate": _described(
         nullable(TEXT), "PEM of authorities that may vouch for this receiver too; at most 50 certificates."
     ),
@@ -146,6 +150,7 @@ SUBSCRIPTION: Final[dict[str, Schema]] = {
     **FILTERS_OF_V2,
     "clientCertificate": nullable(CERTIFICATE),
     "caCertificate": nullable(array(CERTIFICATE)),
+    "validation": VALIDATION,
     "inactiveReason": nullable(TEXT),
     "inactiveSince": nullable(INSTANT),
 }

@@ -267,7 +267,7 @@ def shown(subscription: Subscription, catalogue: Catalogue, settings: Settings) 
         "partnerCompanyIds": policies.partner_company_ids,
         "clientCertificate": policies.client_certificate and _certificate(policies.client_certificate),
         "caCertificate": policies.ca_certificates and [_certificate(each) for each in policies.ca_certificates],
-        "validation": None,
+        "validation": policies.validation,
         "inactiveReason": subscription.inactive_reason,
         "inactiveSince": instant(subscription.inactive_at),
     }

@@ -10,7 +10,7 @@ PostgreSQL: the database's), so callers pass spans, never instants, where someth
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -338,11 +338,17 @@ class AttemptPage(Struct, frozen=True, kw_only=True):
     total: int
 
 
+VALIDATION_DOUBLINGS_MAX: Final = 8
+"""Of the wait before a receiver is asked again whether it grants its callback URL."""
+
+
 class Waiting(StrEnum):
     """What keeps a pending delivery waiting beside its own due time."""
 
     RECEIVER_FAILING = "receiver failing"
     """The circuit is open; `due_at` is the next probe."""
+    VALIDATION = "validation"
+    """The receiver has not granted the callback URL yet (policy `validation`)."""
 
 
 class DeliveryView(Struct, frozen=True, kw_only=True):
@@ -544,6 +550,22 @@ class Storage(Protocol):
         """Remove notices that have been told; repeating it does nothing, unless new ones were noted meanwhile."""
         ...
 
+    async def take_validations(self, wait_ms: int, limit: int) -> tuple[Subscription, ...]:
+        """Take subscriptions whose receivers are to be asked now whether they grant the callback URL (`validation`).
+
+        Nobody is given one again before `wait_ms`, doubled with each time that it was taken, has passed.
+        """
+        ...
+
+    async def grant_validation(
+        self, subscription_id: int, callback_url: str, *, allowed_per_second: float | None
+    ) -> bool:
+        """Let deliveries to a callback URL begin, at most so many a second; False: it is not wanted any more.
+
+        Repeating it answers False. A change of the URL takes it back.
+        """
+        ...
+
     async def release(self, fences: Sequence[Fence]) -> None:
         """Hand claimed deliveries back unsent: pending and due now, no log row, their attempt numbers skipped."""
         ...
@@ -664,7 +686,8 @@ class Storage(Protocol):
         """Store a changed subscription where the stored revision is `subscription.revision - 1`; else False.
 
         Raises its company's revision. Waits already set stay. Deactivation counts for every claim after the answer;
-        `lift_hold` ends a `Retry-After`, closes the circuit and makes the lane due.
+        `lift_hold` ends a `Retry-After`, closes the circuit and makes the lane due. Where the policy `validation` is
+        set, nothing is claimed until `grant_validation` has come for this callback URL.
         """
         ...
 

@@ -100,6 +100,11 @@ def route_with(
     )
 
 
+def validation_url(subscription: Subscription) -> str | None:
+    """Return the callback URL where its receiver must grant it before anything is sent; None where it need not."""
+    return subscription.callback_url if subscription.policies.validation else None
+
+
 def host_of(callback_url: str) -> str:
     """Return lower-case host and port of a callback URL: what the host cap counts."""
     parts = urlsplit(callback_url)

@@ -31,6 +31,7 @@ from hookline.storage.postgres import (
     settling,
     subscriptions,
     upkeep,
+    validating,
 )
 from hookline.storage.postgres.claiming import ClaimRequest, Leases, claim_due
 from hookline.storage.postgres.connection import Patience, dial_for_hints
@@ -170,6 +171,16 @@ class PostgresStorage:
 
     async def drop_notices(self, ids: Sequence[int]) -> None:
         await self._database.write(lambda transaction: notices.drop(transaction, ids))
+
+    async def take_validations(self, wait_ms: int, limit: int) -> tuple[Subscription, ...]:
+        return await self._database.write(lambda transaction: validating.take(transaction, wait_ms, limit))
+
+    async def grant_validation(
+        self, subscription_id: int, callback_url: str, *, allowed_per_second: float | None
+    ) -> bool:
+        return await self._database.write(
+            lambda transaction: validating.grant(transaction, subscription_id, callback_url, allowed_per_second)
+        )
 
     async def release(self, fences: Sequence[Fence]) -> None:
         async with self._turn:

@@ -103,7 +103,7 @@ class LockedLane(Struct, frozen=True):
     slots_max: int
     hold_until: int | None
     is_ordered: bool
-    rate_per_second: int | None
+    rate_per_second: float | None
     next_start_us: int | None
     failed_in_a_row: int
     failing_since: int | None

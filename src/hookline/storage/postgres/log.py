@@ -50,6 +50,7 @@ _REASON: Final = f"""
 CASE
   WHEN {_IS_CLOSED} THEN 'deleted'
   WHEN {_IS_HELD} THEN s.inactive_reason
+  WHEN d.state = 'pending' AND {_OF_LANE.format(what="validate_at")} IS NOT NULL THEN '{Waiting.VALIDATION}'
   WHEN d.state = 'pending' AND {_OF_LANE.format(what="probe_at")} IS NOT NULL THEN '{Waiting.RECEIVER_FAILING}'
   ELSE d.reason
 END"""

@@ -22,7 +22,8 @@ WHERE s.bucket = any($1::smallint[]) AND s.id = any($2) AND s.id = asked.id
   AND s.revision = coalesce(asked.revision, s.revision) AND s.active AND s.deleted_at IS NULL
 RETURNING s.id"""
 _CLOSE: Final = """
-UPDATE lanes SET is_open = false WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])"""
+UPDATE lanes SET is_open = false, validate_at = NULL
+WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])"""
 
 
 class Change(Struct, frozen=True):

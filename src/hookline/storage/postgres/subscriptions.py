@@ -47,8 +47,10 @@ _INSERT: Final = f"""
 INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}, bucket)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"""
 _INSERT_LANE: Final = """
-INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, is_ordered, rate_per_second, bucket)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, is_ordered, rate_per_second, bucket,
+  validation_url, validate_at)
+VALUES ($1, $2, $3, $4::boolean AND $10::text IS NULL, $5, $6, $7, $8, $9, $10,
+  CASE WHEN $4 AND $10 IS NOT NULL THEN $11::bigint END)"""
 _REPLACE: Final = """
 UPDATE subscriptions SET callback_url = $1, event_types = $2, policies = $3, secrets = $4, auth_type = $5,
   auth_sealed = $6, headers_sealed = $7, trust_sealed = $8, active = $9, inactive_reason = $10, inactive_at = $11,
@@ -56,9 +58,16 @@ UPDATE subscriptions SET callback_url = $1, event_types = $2, policies = $3, sec
 WHERE bucket = $13::smallint AND id = $14::bigint AND company_id = $15::bigint AND revision = $16::bigint - 1
   AND deleted_at IS NULL
 RETURNING id"""
+_IS_KEPT: Final = "(is_granted AND validation_url IS NOT DISTINCT FROM $8)"
+"""Whether the receiver has granted the callback URL before."""
 _REPLACE_LANE: Final = f"""
-UPDATE lanes SET host = $3, is_open = $4, slots_max = $5, slots = least(slots, $5), is_ordered = $6,
-  rate_per_second = $7, next_start_us = CASE WHEN $7::integer IS NOT NULL THEN next_start_us END
+UPDATE lanes SET host = $3, is_open = $4::boolean AND ($8::text IS NULL OR {_IS_KEPT}), slots_max = $5,
+  slots = least(slots, $5), is_ordered = $6,
+  rate_per_second = least($7::double precision, CASE WHEN {_IS_KEPT} THEN allowed_per_second END),
+  next_start_us = CASE WHEN $7 IS NOT NULL OR ({_IS_KEPT} AND allowed_per_second IS NOT NULL) THEN next_start_us END,
+  validation_url = $8, is_granted = {_IS_KEPT},
+  allowed_per_second = CASE WHEN {_IS_KEPT} THEN allowed_per_second END, validate_tries = 0,
+  validate_at = CASE WHEN $4 AND $8 IS NOT NULL AND NOT {_IS_KEPT} THEN $9::bigint END
 WHERE bucket = $2::smallint AND subscription_id = $1
 RETURNING {lanes.COLUMNS}"""
 
@@ -71,7 +80,8 @@ SELECT id FROM subscriptions
 WHERE bucket = $2::smallint AND company_id = $1 AND deleted_at IS NULL
 ORDER BY id FOR NO KEY UPDATE"""
 _CLOSE_LANES: Final = """
-UPDATE lanes SET is_open = false WHERE bucket = $1::smallint AND subscription_id = any($2::integer[])"""
+UPDATE lanes SET is_open = false, validate_at = NULL
+WHERE bucket = $1::smallint AND subscription_id = any($2::integer[])"""
 _RAISE_REVISION: Final = "UPDATE companies SET revision = revision + 1 WHERE id = $1 RETURNING revision"
 _KEEP_ROUTES: Final = """
 INSERT INTO subscription_revisions (company_id, revision, bucket, subscription_id, route)
@@ -123,6 +133,8 @@ async def create(transaction: Transaction, subscription: Subscription, per_compa
         policies.ordered,
         policies.rate_per_second,
         bucket,
+        records.validation_url(subscription),
+        transaction.now,
     )
     await _keep_routes(transaction, company_id, {subscription.id: records.encode(records.route_of(subscription))})
     return Creation.CREATED
@@ -164,6 +176,8 @@ async def replace(transaction: Transaction, subscription: Subscription, *, lift_
         policies.max_in_flight,
         policies.ordered,
         policies.rate_per_second,
+        records.validation_url(subscription),
+        transaction.now,
     )
     lane = LockedLane(*row)
     if lift_hold:

@@ -61,6 +61,7 @@ from hookline.storage.sqlite import (
     schema,
     subscriptions,
     upkeep,
+    validating,
 )
 from hookline.storage.sqlite.claiming import ClaimRequest, claim_due
 from hookline.storage.sqlite.committing import Committer, Request, Verb
@@ -184,6 +185,16 @@ class SqliteStorage:
 
     async def drop_notices(self, ids: Sequence[int]) -> None:
         await self._write(lambda transaction: notices.drop(transaction, ids))
+
+    async def take_validations(self, wait_ms: int, limit: int) -> tuple[Subscription, ...]:
+        return await self._write(lambda transaction: validating.take(transaction, wait_ms, limit))
+
+    async def grant_validation(
+        self, subscription_id: int, callback_url: str, *, allowed_per_second: float | None
+    ) -> bool:
+        return await self._write(
+            lambda transaction: validating.grant(transaction, subscription_id, callback_url, allowed_per_second)
+        )
 
     async def release(self, fences: Sequence[Fence]) -> None:
         await self._write_together(release, fences)

@@ -45,6 +45,7 @@ _REASON: Final = f"""
 CASE
   WHEN d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL THEN 'deleted'
   WHEN d.state = 'pending' AND s.active = 0 THEN s.inactive_reason
+  WHEN d.state = 'pending' AND l.validate_at IS NOT NULL THEN '{Waiting.VALIDATION}'
   WHEN d.state = 'pending' AND l.probe_at IS NOT NULL THEN '{Waiting.RECEIVER_FAILING}'
   ELSE d.reason
 END"""

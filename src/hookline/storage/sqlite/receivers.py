@@ -31,7 +31,9 @@ _DEACTIVATE: Final = (
     " WHERE subscriptions.id = asked.id AND subscriptions.revision = coalesce(asked.revision, subscriptions.revision)"
     " AND active = 1 AND deleted_at IS NULL RETURNING subscriptions.id"
 )
-_CLOSE: Final = "UPDATE lanes SET is_open = 0 WHERE subscription_id IN (SELECT value FROM json_each(?1))"
+_CLOSE: Final = (
+    "UPDATE lanes SET is_open = 0, validate_at = NULL WHERE subscription_id IN (SELECT value FROM json_each(?1))"
+)
 
 
 class LaneState(NamedTuple):

@@ -32,8 +32,9 @@ ORDER BY c.id, s.id"""
 
 _INSERT: Final = f"INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS}) VALUES ({', '.join('?' * 17)})"
 _INSERT_LANE: Final = (
-    "INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, is_ordered, rate_per_second)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO lanes (subscription_id, company_id, host, is_open, slots, slots_max, is_ordered, rate_per_second,"
+    " validation_url, validate_at) VALUES (?1, ?2, ?3, ?4 AND ?9 IS NULL, ?5, ?6, ?7, ?8, ?9,"
+    " CASE WHEN ?4 AND ?9 IS NOT NULL THEN ?10 END)"
 )
 _REPLACE: Final = """
 UPDATE subscriptions SET callback_url = ?, event_types = ?, policies = ?, secrets = ?, auth_type = ?, auth_sealed = ?,
@@ -41,8 +42,16 @@ UPDATE subscriptions SET callback_url = ?, event_types = ?, policies = ?, secret
   revision = revision + 1
 WHERE id = ? AND revision = ? - 1 AND deleted_at IS NULL"""
 _REPLACE_LANE: Final = """
-UPDATE lanes SET host = ?2, is_open = ?3, slots_max = ?4, slots = min(slots, ?4), is_ordered = ?5,
-  rate_per_second = ?6, next_start_us = CASE WHEN ?6 IS NOT NULL THEN next_start_us END
+UPDATE lanes SET host = ?2, is_open = ?3 AND (?7 IS NULL OR lane.is_kept), slots_max = ?4, slots = min(slots, ?4),
+  is_ordered = ?5, rate_per_second = coalesce(min(?6, lane.allowed), ?6, lane.allowed),
+  next_start_us = CASE WHEN coalesce(?6, lane.allowed) IS NOT NULL THEN next_start_us END,
+  validation_url = ?7, is_granted = lane.is_kept, allowed_per_second = lane.allowed, validate_tries = 0,
+  validate_at = CASE WHEN ?3 AND ?7 IS NOT NULL AND NOT lane.is_kept THEN ?8 END
+FROM (
+  SELECT is_granted AND validation_url IS ?7 AS is_kept,
+    CASE WHEN is_granted AND validation_url IS ?7 THEN allowed_per_second END AS allowed
+  FROM lanes WHERE subscription_id = ?1
+) AS lane
 WHERE subscription_id = ?1"""
 _LIFT: Final = (
     "UPDATE lanes SET hold_until = NULL, failed_in_a_row = 0, failing_since = NULL, probe_at = NULL"
@@ -50,7 +59,7 @@ _LIFT: Final = (
 )
 
 _DELETE: Final = "UPDATE subscriptions SET deleted_at = ? WHERE id = ?"
-_CLOSE_LANE: Final = "UPDATE lanes SET is_open = 0 WHERE subscription_id = ?"
+_CLOSE_LANE: Final = "UPDATE lanes SET is_open = 0, validate_at = NULL WHERE subscription_id = ?"
 _RAISE_REVISION: Final = "UPDATE companies SET revision = revision + 1 WHERE id = ? RETURNING revision"
 _KEEP_ROUTE: Final = (
     "INSERT INTO subscription_revisions (company_id, subscription_id, revision, route) VALUES (?, ?, ?, ?)"
@@ -101,6 +110,8 @@ def create(transaction: Transaction, subscription: Subscription, per_company_max
             policies.max_in_flight,
             policies.ordered,
             policies.rate_per_second,
+            records.validation_url(subscription),
+            transaction.now,
         ),
     )
     _keep_route(transaction, company_id, subscription.id, records.encode(records.route_of(subscription)))
@@ -140,6 +151,8 @@ def replace(transaction: Transaction, subscription: Subscription, *, lift_hold: 
             policies.max_in_flight,
             policies.ordered,
             policies.rate_per_second,
+            records.validation_url(subscription),
+            transaction.now,
         ),
     )
     if lift_hold:

@@ -167,11 +167,16 @@ CREATE TABLE lanes (
   next_start_us bigint,                 -- rate: no attempt starts earlier
   failing_since bigint,                 -- when the first of the failures in a row ended
   probe_at bigint,                      -- the circuit is open: when one delivery may be tried
+  rate_per_second double precision,     -- the policy's, or what the receiver allowed, whichever is less
+  allowed_per_second double precision,  -- by the receiver, as it granted; null: no limit
+  validate_at bigint,                   -- when it should be asked next; null: there is nothing to ask now
+  validation_url text,                  -- the policy `validation`: what the receiver must grant; null: nothing
   slots integer NOT NULL,
   slots_max integer NOT NULL,
-  rate_per_second integer,
   failed_in_a_row integer NOT NULL DEFAULT 0,
-  is_open boolean NOT NULL,             -- active and not deleted
+  validate_tries integer NOT NULL DEFAULT 0,
+  is_granted boolean NOT NULL DEFAULT false,
+  is_open boolean NOT NULL,             -- active, granted and not deleted
   is_ordered boolean NOT NULL,          -- one at a time, the lowest open id first
   bucket smallint NOT NULL
 ) WITH (fillfactor = 50);               -- one small row a subscription, written at every turn: room to stay on its page
@@ -181,8 +186,9 @@ ALTER TABLE lanes ADD CONSTRAINT lanes_subscription
   FOREIGN KEY (subscription_id, bucket) REFERENCES subscriptions (id, bucket);
 ALTER TABLE lanes ADD CONSTRAINT lanes_slots CHECK (slots >= 1);
 ALTER TABLE lanes ADD CONSTRAINT lanes_slots_max CHECK (slots_max BETWEEN 1 AND 100);
-ALTER TABLE lanes ADD CONSTRAINT lanes_rate CHECK (rate_per_second >= 1);
+ALTER TABLE lanes ADD CONSTRAINT lanes_rate CHECK (rate_per_second > 0);
 CREATE INDEX lanes_due ON lanes (next_due) WHERE is_open AND next_due IS NOT NULL;
+CREATE INDEX lanes_unvalidated ON lanes (validate_at) WHERE validate_at IS NOT NULL;
 
 -- --- events ----------------------------------------------------------------------------------------------------------
 

@@ -104,21 +104,27 @@ CREATE TABLE lanes (
   subscription_id INTEGER PRIMARY KEY REFERENCES subscriptions (id),
   company_id INTEGER NOT NULL,
   host TEXT NOT NULL,
-  is_open INTEGER NOT NULL CHECK (is_open IN (0, 1)),  -- active and not deleted
+  is_open INTEGER NOT NULL CHECK (is_open IN (0, 1)),  -- active, granted and not deleted
   slots INTEGER NOT NULL CHECK (slots >= 1),
   slots_max INTEGER NOT NULL CHECK (slots_max BETWEEN 1 AND 100),
   hold_until INTEGER,                   -- Retry-After: nothing starts earlier
   is_ordered INTEGER NOT NULL DEFAULT 0 CHECK (is_ordered IN (0, 1)),  -- one at a time, the lowest open id first
-  rate_per_second INTEGER CHECK (rate_per_second >= 1),
+  rate_per_second REAL CHECK (rate_per_second > 0),    -- the policy's, or what the receiver allowed, whichever is less
   next_start_us INTEGER,                -- rate: no attempt starts earlier
   failed_in_a_row INTEGER NOT NULL DEFAULT 0,
   failing_since INTEGER,                -- when the first of these ended
   probe_at INTEGER,                     -- the circuit is open: when one delivery may be tried
+  validation_url TEXT,                  -- the policy `validation`: what the receiver must grant; null: nothing
+  is_granted INTEGER NOT NULL DEFAULT 0 CHECK (is_granted IN (0, 1)),
+  allowed_per_second REAL,              -- by the receiver, as it granted; null: no limit
+  validate_at INTEGER,                  -- when it should be asked next; null: there is nothing to ask now
+  validate_tries INTEGER NOT NULL DEFAULT 0,
   -- When a claim should look here: the due time of the first pending row, but not before hold_until; null with none,
   -- or with all slots taken, for then the end of an attempt sets it again. A publish lowers it, so it may be too early.
   next_due INTEGER
 ) STRICT;
 CREATE INDEX lanes_due ON lanes (next_due) WHERE is_open = 1 AND next_due IS NOT NULL;
+CREATE INDEX lanes_unvalidated ON lanes (validate_at) WHERE validate_at IS NOT NULL;
 
 CREATE TABLE events (
   key INTEGER PRIMARY KEY,
