@@ -148,6 +148,22 @@ def test_the_wait_for_the_first_attempt_ends_where_it_starts(telemetry: Telemetr
     assert read["hookline_first_attempt_wait_seconds_sum"] == pytest.approx(0.012)
 
 
+def test_the_wait_for_a_success_counts_from_the_acceptance_whatever_the_attempt(telemetry: Telemetry) -> None:
+    telemetry.attempt(_delivery(accepted_at=AT - 512), _answered(200, duration_ms=500))
+    telemetry.attempt(_delivery(attempt=3, accepted_at=AT - 70_000), _answered(204))
+    telemetry.attempt(_delivery(attempt=2, accepted_at=AT - 9_000), _answered(500))
+    read = _read(telemetry)
+    assert read["hookline_success_wait_seconds_count"] == 2
+    assert read["hookline_success_wait_seconds_sum"] == pytest.approx(70.512)
+
+
+def test_connections_are_counted_when_they_are_asked_for(telemetry: Telemetry) -> None:
+    kept = [1]
+    telemetry.watch_connections("egress", "idle", lambda: len(kept))
+    kept.append(2)
+    assert _read(telemetry)["hookline_connections pool=egress state=idle"] == 2
+
+
 def test_a_wall_clock_that_was_set_back_makes_no_negative_wait(telemetry: Telemetry) -> None:
     telemetry.attempt(_delivery(accepted_at=AT + 5_000), _answered(200))
     assert _read(telemetry)["hookline_first_attempt_wait_seconds_sum"] == 0

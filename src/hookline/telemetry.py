@@ -4,6 +4,7 @@ Signals are few and fixed, labels have few values, and none ever holds a secret,
 never raises; measured on the path of a delivery: 3 µs for the metrics of an attempt, 3 µs more for its line.
 """
 
+from collections.abc import Callable
 from typing import Final, TextIO
 
 from prometheus_client import (
@@ -28,6 +29,8 @@ SUCCEEDED: Final = "succeeded"
 _REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _ATTEMPT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _FIRST_ATTEMPT_SECONDS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600)
+_SUCCESS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 75, 400, 3600, 86400)
+"""The last four: after the first, second and third of the default retries, with their jitter; within a day."""
 _GROUP_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -81,6 +84,12 @@ class Telemetry:
             buckets=_FIRST_ATTEMPT_SECONDS,
             registry=registry,
         )
+        self._success_seconds = Histogram(
+            "hookline_success_wait_seconds",
+            "From the acceptance of an event to the success of a delivery; whatever happened between.",
+            buckets=_SUCCESS_SECONDS,
+            registry=registry,
+        )
         self._refusals = Counter(
             "hookline_egress_refusals_total", "Attempts not made, their address being refused.", registry=registry
         )
@@ -112,6 +121,17 @@ class Telemetry:
         self._group_size = Histogram(
             "hookline_commit_group_size", "Requests that shared a commit.", buckets=_GROUP_SIZES, registry=registry
         )
+
+        self._connections = Gauge(
+            "hookline_connections",
+            "Connections of this node at this moment.",
+            ["pool", "state"],
+            registry=registry,
+        )
+
+    def watch_connections(self, pool: str, state: str, count: Callable[[], int]) -> None:
+        """Ask `count` at each scrape how many connections of a pool are in a state."""
+        self._connections.labels(pool, state).set_function(count)
 
     def exposition(self) -> bytes:
         """Render all metrics in the Prometheus text format 0.0.4."""
@@ -159,9 +179,12 @@ class Telemetry:
         duration.observe(outcome.duration_ms / 1000)
         if error is ErrorClass.BLOCKED:
             self._refusals.inc()
-        if delivery.attempt == 1:
-            waited_ms = self._clock.wall_ms() - outcome.duration_ms - delivery.accepted_at
-            self._first_attempt_seconds.observe(max(0, waited_ms) / 1000)
+        if delivery.attempt == 1 or error is None:
+            waited_ms = self._clock.wall_ms() - delivery.accepted_at
+            if delivery.attempt == 1:
+                self._first_attempt_seconds.observe(max(0, waited_ms - outcome.duration_ms) / 1000)
+            if error is None:
+                self._success_seconds.observe(max(0, waited_ms) / 1000)
         if self._lines:
             self._lines.write(
                 AttemptLine(

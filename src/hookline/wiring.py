@@ -199,18 +199,17 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         )
         engine = None
         if "engine" in settings.roles:
-            sender = GrantingSender(
-                Sender(
-                    resolver=DnsResolver(hosts_file_names=_names_of_ours(settings)),
-                    rules=rules,
-                    clock=clock,
-                    trust=client_context(settings.ca_file),
-                    idle_connections_max=settings.max_in_flight,
-                    proxy=settings.egress_proxy,
-                    ca_file=settings.ca_file,
-                ),
-                clock,
+            plain_sender = Sender(
+                resolver=DnsResolver(hosts_file_names=_names_of_ours(settings)),
+                rules=rules,
+                clock=clock,
+                trust=client_context(settings.ca_file),
+                idle_connections_max=settings.max_in_flight,
+                proxy=settings.egress_proxy,
+                ca_file=settings.ca_file,
             )
+            telemetry.watch_connections("egress", "idle", lambda: plain_sender.idle_connections)
+            sender = GrantingSender(plain_sender, clock)
             stack.push_async_callback(sender.close)
             targets = Targets(
                 keyring=keyring,
@@ -353,7 +352,10 @@ def _storage(settings: Settings, clock: Clock, telemetry: Telemetry | None) -> S
     from hookline.storage.postgres import PostgresStorage  # noqa: PLC0415
 
     return PostgresStorage(
-        settings.database_url, circuit_rules=_circuit_rules(settings), monotonic_seconds=clock.monotonic_seconds
+        settings.database_url,
+        circuit_rules=_circuit_rules(settings),
+        monotonic_seconds=clock.monotonic_seconds,
+        telemetry=telemetry,
     )
 
 

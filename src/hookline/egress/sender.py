@@ -133,6 +133,11 @@ class Sender:
             return self._failed(answer, begun_at, _timings(dialled, None))
         return _answered(answer, begun_at, dialled)
 
+    @property
+    def idle_connections(self) -> int:
+        """How many connections are kept for a next request."""
+        return len(self._pool)
+
     async def close(self) -> None:
         """Close idle connections and end look-ups. Attempts under way are their callers' to cancel."""
         self._pool.close()

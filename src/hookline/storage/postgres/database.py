@@ -99,6 +99,16 @@ class Database:
         """How often all connections were given up: what fails on one of an earlier time says nothing about a later."""
         self._watch: asyncio.Task[None] | None = None
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._pool.get_size() if self._pool else 0
+
+    @property
+    def idle_connections(self) -> int:
+        """How many of these are not in use."""
+        return self._pool.get_idle_size() if self._pool else 0
+
     async def open(self) -> None:
         """Connect; raise `StartRefused` where the server is not one that can be relied upon."""
         self._pool = await asyncpg.create_pool(

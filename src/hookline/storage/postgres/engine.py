@@ -67,6 +67,7 @@ from hookline.storage.protocol import (
     Settlement,
     SubscriptionQuery,
 )
+from hookline.telemetry import Telemetry
 
 Result = TypeVar("Result")
 
@@ -88,13 +89,21 @@ class PostgresStorage:
         circuit_rules: circuit.Rules = circuit.RULES,
         monotonic_seconds: Callable[[], float] | None = None,
         patience: Patience | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._dsn = dsn
         self._circuit_rules = circuit_rules
         self._jumps = Jumps(monotonic_seconds or (clock or SystemClock()).monotonic_seconds)
         self._hints = Hints(Hosts(dsn, dial_for_hints).connect)
         self._database = Database(dsn, clock, patience or Patience(), self._hints.reconnect)
-        self._publishes = Groups[Publication, PublishResult](self._publish, publishing.bytes_of)
+        self._publishes = (
+            Groups[Publication, PublishResult](self._publish, publishing.bytes_of, telemetry.committed)
+            if telemetry
+            else Groups[Publication, PublishResult](self._publish, publishing.bytes_of)
+        )
+        if telemetry:
+            telemetry.watch_connections("database", "open", lambda: self._database.connections)
+            telemetry.watch_connections("database", "idle", lambda: self._database.idle_connections)
         self._days = Days(self._database)
         self._walk = forgetting.Walk(self._database)
         self._turn = asyncio.Lock()

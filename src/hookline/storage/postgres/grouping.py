@@ -36,13 +36,20 @@ class _Waiting(Struct, Generic[Argument, Result], frozen=True, eq=False):
 
 
 class Groups(Generic[Argument, Result]):
-    """Runs a verb over groups of requests. `weigh` tells how many bytes a request comes to."""
+    """Runs a verb over groups of requests.
+
+    `weigh` tells how many bytes a request comes to; `note` is told the size of each group that was committed.
+    """
 
     def __init__(
-        self, verb: Callable[[Sequence[Argument]], Awaitable[Sequence[Result]]], weigh: Callable[[Argument], int]
+        self,
+        verb: Callable[[Sequence[Argument]], Awaitable[Sequence[Result]]],
+        weigh: Callable[[Argument], int],
+        note: Callable[[int], None] = lambda _size: None,
     ) -> None:
         self._verb = verb
         self._weigh = weigh
+        self._note = note
         self._waiting: deque[_Waiting[Argument, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving = 0
@@ -92,6 +99,7 @@ class Groups(Generic[Argument, Result]):
                 self._refuse(group, error)
                 return
         else:
+            self._note(len(group))
             for each, result in zip(group, results, strict=True):
                 if not each.answer.done():
                     each.answer.set_result(result)
