@@ -1,8 +1,11 @@
 """What one callback wants of TLS for itself: a certificate to show, and authorities of its own."""
 
+import asyncio
+import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 import trustme
@@ -11,7 +14,7 @@ from receivers import LOOPS, Peer, Receiver, answered, call, failed, nothing_lef
 
 from hookline.credentials import Trust
 from hookline.egress import tls
-from hookline.egress.faults import UNUSABLE_CERTIFICATE
+from hookline.egress.faults import CERTIFICATE_WANTED, UNUSABLE_CERTIFICATE
 from hookline.egress.sender import Call
 from hookline.egress.tls import Contexts
 from hookline.model import ErrorClass
@@ -100,6 +103,49 @@ def test_receiver_that_wants_another_certificate_gets_nothing(loop: str, trust: 
     run(scenario, loop)
 
 
+@contextmanager
+def refusing(served: ssl.SSLContext) -> Iterator[int]:
+    """Listen like a server that says why it refuses a certificate; asyncio's does not. Yields the port."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        secure = served.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with suppress(ssl.SSLError):
+            secure.do_handshake()
+        with socket.socket(fileno=secure.detach()) as plain:
+            plain.shutdown(socket.SHUT_WR)
+            while plain.recv(4096):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    ("version", "trust"),
+    [
+        (ssl.TLSVersion.TLSv1_2, client_of(STRANGER)),  # without any, TLS 1.2 says nothing but that it failed
+        (ssl.TLSVersion.TLSv1_3, client_of(STRANGER)),
+        (ssl.TLSVersion.TLSv1_3, Trust(authorities=pem(THEIRS))),
+    ],
+)
+def test_receiver_that_says_why_is_understood(loop: str, version: ssl.TLSVersion, trust: Trust) -> None:
+    async def scenario() -> None:
+        served = demanding()
+        served.minimum_version = served.maximum_version = version
+        with refusing(served) as port:
+            client = sender()
+            outcome = failed(await client.send(trusted(port, trust)))
+            await client.close()
+        assert (outcome.error, outcome.detail) == (ErrorClass.TLS, CERTIFICATE_WANTED.detail)
+
+    run(scenario, loop)
+
+
 def test_authorities_of_one_callback_vouch_for_no_other() -> None:
     async def scenario() -> None:
         served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -155,7 +201,8 @@ def test_settings_are_made_once_beside_the_loop_and_their_number_is_bounded(monk
     async def scenario() -> None:
         contexts = Contexts(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         first, second, third = (Trust(authorities=name) for name in "abc")
-        made = await contexts.of(first)
+        made, same = await asyncio.gather(contexts.of(first), contexts.of(first))
+        assert made is same
         assert await contexts.of(Trust(authorities="a")) is made
         for other in (second, first, third):  # the second was used longest ago
             await contexts.of(other)

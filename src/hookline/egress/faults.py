@@ -36,6 +36,9 @@ PROXY_REFUSES_US: Final = Fault(
 PROXY_UNREADABLE: Final = Fault(
     ErrorClass.CONNECT, "The proxy that Hookline sends through gave an answer that is not HTTP."
 )
+CERTIFICATE_WANTED: Final = Fault(
+    ErrorClass.TLS, "The receiver wants a client certificate, or another than this one: see `clientCertificate`."
+)
 UNUSABLE_CERTIFICATE: Final = Fault(
     ErrorClass.TLS, "The subscription's `clientCertificate` or `caCertificate` is not one that TLS takes. Set it again."
 )
@@ -49,6 +52,15 @@ _CONNECT_DETAILS: Final = {
     errno.ECONNRESET: "The receiver reset the connection.",
     errno.EHOSTUNREACH: NO_ROUTE.detail,
 }
+
+_CERTIFICATE_ALERTS: Final = frozenset(
+    {
+        *("TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE"),
+        *("SSLV3_ALERT_CERTIFICATE_UNKNOWN", "SSLV3_ALERT_CERTIFICATE_EXPIRED", "SSLV3_ALERT_CERTIFICATE_REVOKED"),
+        *("SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", "TLSV1_ALERT_ACCESS_DENIED"),
+    }
+)
+"""Said by a receiver that has seen our certificate, or none (RFC 8446, 6.2); in TLS 1.3 only after the handshake."""
 
 # OpenSSL's X509_V_ERR_* numbers, `man X509_STORE_CTX_get_error`
 _NOT_YET_VALID: Final = 9
@@ -88,6 +100,13 @@ def connect_failed(error: OSError) -> Fault:
     return Fault(ErrorClass.CONNECT, detail)
 
 
+def closed(error: Exception | None) -> Fault:
+    """The connection ended before any answer."""
+    if isinstance(error, ssl.SSLError) and error.reason in _CERTIFICATE_ALERTS:
+        return CERTIFICATE_WANTED
+    return RESET if isinstance(error, ConnectionResetError) else CLOSED
+
+
 def tls_slow(seconds: float) -> Fault:
     """The handshake did not end in its own time."""
     return Fault(ErrorClass.TLS, f"The TLS handshake was not complete within {seconds:g} s.")
@@ -99,6 +118,8 @@ def tls_failed(error: OSError, host: str, port: int) -> Fault:
         return Fault(ErrorClass.TLS, _certificate_detail(error.verify_code, host))
     if not isinstance(error, ssl.SSLError):
         return TLS_CLOSED
+    if error.reason in _CERTIFICATE_ALERTS:
+        return CERTIFICATE_WANTED
     if error.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}:
         return Fault(ErrorClass.TLS, f"The receiver does not speak TLS on port {port}.")
     if error.reason in {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"}:

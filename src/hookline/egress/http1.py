@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from hookline.clock import Clock
 from hookline.config import BODY_SECONDS
-from hookline.egress.faults import CLOSED, CLOSED_MIDWAY, RESET, Fault, malformed, unanswered
+from hookline.egress.faults import CLOSED, CLOSED_MIDWAY, Fault, closed, malformed, unanswered
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 LINE_BYTES_MAX: Final = 8 * 1024
@@ -159,6 +159,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exception: Exception | None) -> None:
         self.is_idle = False
         self._transport = None
+        if self._answer is None:
+            self._early_end = closed(exception)
         if self._answer is None or self._answer.done():
             return
         if self._head:
@@ -166,7 +168,7 @@ class Connection(asyncio.Protocol):
         elif self._pending or self._interim_responses:
             self._fail(CLOSED_MIDWAY)
         else:
-            self._fail(RESET if isinstance(exception, ConnectionResetError) else CLOSED)
+            self._fail(closed(exception))
 
     # the head
 

@@ -50,22 +50,31 @@ class Contexts:
         self._default = default
         self._ca_file = ca_file
         self._made: OrderedDict[Trust, ssl.SSLContext] = OrderedDict()
+        self._making = asyncio.Lock()
 
     async def of(self, trust: Trust | None) -> ssl.SSLContext | Fault:
         """Return the settings for a trust, None being the installation's own; a fault where OpenSSL takes it not."""
         if trust is None:
             return self._default
-        context = self._made.get(trust)
-        if context is None:
-            try:
-                context = await asyncio.to_thread(own_context, trust, self._ca_file)
-            except (ssl.SSLError, StartRefused):
-                return UNUSABLE_CERTIFICATE
-            self._made[trust] = context
-            if len(self._made) > CONTEXTS_MAX:
-                self._made.popitem(last=False)
+        if trust not in self._made:
+            async with self._making:  # one at a time, so that attempts which start together make one and share it
+                fault = await self._make(trust)
+            if fault is not None:
+                return fault
         self._made.move_to_end(trust)
-        return context
+        return self._made[trust]
+
+    async def _make(self, trust: Trust) -> Fault | None:
+        if trust in self._made:
+            return None
+        try:
+            context = await asyncio.to_thread(own_context, trust, self._ca_file)
+        except (ssl.SSLError, StartRefused):
+            return UNUSABLE_CERTIFICATE
+        self._made[trust] = context
+        if len(self._made) > CONTEXTS_MAX:
+            self._made.popitem(last=False)
+        return None
 
 
 def own_context(trust: Trust, ca_file: str | None = None) -> ssl.SSLContext:
