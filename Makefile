@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check interleave failover simulate powercut chaos mutants bench format pages picture lock clean
+.PHONY: help run demo test check interleave failover simulate powercut chaos mutants bench format pages wheel picture lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -62,6 +62,9 @@ format: $(READY) ## format the code
 
 pages: $(READY) ## write the pages that are generated from code
 	$(BIN)/python docs/lifecycle.py
+
+wheel: $(READY) ## build the wheel in dist/; what it holds is tested by tests/deploy
+	$(BIN)/python -m hatchling build --target wheel
 
 picture: $(READY) ## render the demo for the README
 	$(BIN)/hookline demo --picture docs/images/demo.svg

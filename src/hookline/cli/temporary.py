@@ -20,14 +20,15 @@ def server(folder: Path) -> Iterator[Target]:
     database = f"sqlite:///{folder / 'temporary.db'}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HOOKLINE_")}
     log = folder / "server.log"  # not a pipe, which nobody would empty
-    process = subprocess.Popen(  # noqa: S603 - ourselves, with fixed arguments
-        [sys.executable, "-m", "hookline", "serve", "--dev", "--port", "0", "--database", database],
-        env={**environment, "HOOKLINE_DRAIN_SECONDS": "0"},
-        stdout=subprocess.PIPE,
-        stderr=log.open("w", encoding="utf-8"),
-        text=True,
-        start_new_session=True,  # Ctrl-C is ours to pass on
-    )
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(  # noqa: S603 - ourselves, with fixed arguments
+            [sys.executable, "-m", "hookline", "serve", "--dev", "--port", "0", "--database", database],
+            env={**environment, "HOOKLINE_DRAIN_SECONDS": "0"},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,  # Ctrl-C is ours to pass on
+        )
     try:
         first = process.stdout.readline() if process.stdout else ""
         local = local_server(database)
