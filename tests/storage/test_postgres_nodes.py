@@ -26,7 +26,7 @@ from storage_samples import (
 )
 
 from hookline.lifecycle import Retry
-from hookline.model import DeliveryState
+from hookline.model import DeliveryState, Policies, Validation
 from hookline.storage.postgres import PostgresStorage
 from hookline.storage.postgres.claiming import SKIPPED_AGAIN_MS
 from hookline.storage.protocol import Claim, Storage
@@ -221,3 +221,42 @@ async def test_a_stale_worker_on_another_node_changes_nothing(open_node: OpenNod
     assert not await settle(here, stale)
     assert (await delivery_of(here, current)).state is DeliveryState.SENDING
     assert await settle(there, current)
+
+
+# --- handshakes ------------------------------------------------------------------------------------------------------
+
+
+async def test_nodes_that_look_at_once_ask_each_receiver_once(open_node: OpenNode) -> None:
+    nodes = [await open_node() for _ in range(4)]
+    asking = Policies(validation=Validation.CLOUDEVENTS)
+    await populate(nodes[0], {101: range(1001, 1041)}, policies=asking)
+    taken: Counter[int] = Counter()
+    for _ in range(10):
+        for found in await asyncio.gather(*(node.take_validations(10_000, 7) for node in nodes)):
+            taken.update(subscription.id for subscription in found)
+    assert taken == Counter(range(1001, 1041))
+
+
+async def test_a_grant_that_waits_behind_a_change_of_the_url_opens_nothing(open_node: OpenNode, someone: Any) -> None:
+    node, other = await open_node(), await open_node()
+    await populate(node, {101: [1001]}, policies=Policies(validation=Validation.CLOUDEVENTS))
+    stored = await node.subscription(1001)
+    assert stored
+    async with someone.transaction():
+        await someone.execute("SELECT FROM lanes WHERE subscription_id = 1001 FOR UPDATE")
+        changing = asyncio.create_task(change(node, 1001, callback_url="https://other.example.com/"))
+        await _until_waiting(someone, 1)
+        granting = asyncio.create_task(other.grant_validation(1001, stored.callback_url, allowed_per_second=None))
+        await _until_waiting(someone, 2)
+    await changing
+    assert not await granting
+    await publish_many(node, range(1001, 1002), 1)
+    assert (await claim(node)).deliveries == ()
+
+
+async def _until_waiting(someone: Any, count: int) -> None:
+    """Wait until so many sessions wait for a lock. Not by pg_stat_activity, which a transaction sees only once."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with asyncio.timeout(10):
+        while await someone.fetchval(waiting) < count:
+            pass
