@@ -73,6 +73,7 @@ lock: $(READY) ## resolve the dependencies again
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) --upgrade pyproject.toml -o requirements.lock
 	$(COMPILE) --upgrade pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
+	$(COMPILE) --upgrade --group pyproject.toml:build -o requirements-build.lock
 	$(COMPILE) --upgrade --group pyproject.toml:failover -o requirements-failover.lock
 
 clean: ## remove the virtual environment and all caches
