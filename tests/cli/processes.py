@@ -73,7 +73,7 @@ class Workplace:
             # A script started us in the background; whatever we start would ignore Ctrl-C as we do.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self.path = path
-        self._running: list[Running] = []
+        self.running: list[Running] = []
 
     def start(self, *arguments: str, **environment: str) -> Running:
         """Start a command; it is ended with the workplace."""
@@ -104,7 +104,7 @@ class Workplace:
 
     def close(self) -> None:
         """End what still runs."""
-        for each in reversed(self._running):
+        for each in reversed(self.running):
             each.close()
 
     def _start(self, command: list[str], environment: dict[str, str]) -> Running:
@@ -118,5 +118,5 @@ class Workplace:
             text=True,
             start_new_session=True,
         )
-        self._running.append(Running(process))
-        return self._running[-1]
+        self.running.append(Running(process))
+        return self.running[-1]

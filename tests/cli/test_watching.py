@@ -62,6 +62,21 @@ def test_tail_shows_only_what_was_asked_for_and_ends_with_ctrl_c(here: Workplace
     assert "✓" not in "".join(following.lines)
 
 
+def test_restart_of_the_server_ends_nobodys_watching(here: Workplace) -> None:
+    _, company = listener(here)
+    server, again = here.running[0], ("serve", "--dev", "--port", _port(here))
+    token = server.wait_for("Operator token: ").split()[-1]
+    access = ("--url", _url(here), "--token", token)
+    following = here.start("tail", "--interval", "0.1", *access)
+    following.wait_for("Following")
+    server.end()
+    following.wait_for("Looking again until it does")
+    here.start(*again).wait_for("hookline ready on ")
+    here.run("publish", "note.created", "--company", company, "--id", "evt-after", *access)
+
+    assert "evt-after" in following.wait_for("✓ 200")
+
+
 def test_events_are_listed_and_one_is_followed_to_its_deliveries(here: Workplace) -> None:
     receiver, company = listener(here)
     here.run("publish", "note.created", "--company", company, "--id", "evt-one")
@@ -159,6 +174,14 @@ def test_top_shows_rates_backlog_and_who_fails(here: Workplace) -> None:
     shown = here.run("top", "--count", "1", "--interval", "0.1").stdout
     assert "published/s" in shown
     assert "503" in shown
+
+
+def _url(here: Workplace) -> str:
+    return str(json.loads((here.path / "hookline.db.local").read_text())["url"])
+
+
+def _port(here: Workplace) -> str:
+    return _url(here).rpartition(":")[2]
 
 
 def _only_subscription(here: Workplace) -> str:

@@ -33,8 +33,9 @@ def backup(
     if file is None:
         raise Failure(
             "PostgreSQL is backed up by its own tools, online and consistent.",
-            "One database: pg_dump --format=custom --file=hookline.dump $HOOKLINE_DATABASE_URL"
-            " (into an empty one: pg_restore --dbname=URL hookline.dump)\n"
+            "As a superuser, or a role with BYPASSRLS, as policies keep the rows of companies apart:\n"
+            "  One database: pg_dump --format=custom --file=hookline.dump DATABASE"
+            " (into an empty one: pg_restore --dbname=DATABASE hookline.dump)\n"
             "  The whole server, and any moment since, with its archived WAL: pg_basebackup --wal-method=stream"
             " --pgdata=DIRECTORY",
         )

@@ -142,7 +142,7 @@ def of_key(settings: Settings, found: Inspection | None) -> Iterator[Finding]:
         settings = _with_own_key(settings)
     if not settings.secret_keys and settings.is_development:
         if found is not None and found.subscriptions:
-            gone = f"{local_files.key_file(settings)} is gone, and {len(found.subscriptions)} subscriptions need it."
+            gone = f"{local_files.key_file(settings)} is gone, which sealed {_counted(len(found.subscriptions))}."
             yield error("key", gone, "Restore it: a new key opens nothing of theirs.")
         else:
             yield ok("key", "development makes one at its first start.")
@@ -165,7 +165,7 @@ def of_key(settings: Settings, found: Inspection | None) -> Iterator[Finding]:
         shown = ", ".join(map(str, closed[:5])) + (" …" if len(closed) > 5 else "")
         yield error(
             "key",
-            f"HOOKLINE_SECRET_KEY does not open the secrets of {len(closed)} subscriptions: {shown}.",
+            f"HOOKLINE_SECRET_KEY does not open the secrets of {_counted(len(closed))}: {shown}.",
             "Add the key that sealed them to the list, after a comma: their deliveries wait until then.",
         )
         return
@@ -173,11 +173,15 @@ def of_key(settings: Settings, found: Inspection | None) -> Iterator[Finding]:
     if old:
         yield warning(
             "key",
-            f"{old} subscriptions are sealed with an earlier key.",
+            f"{_counted(old)} sealed with an earlier key.",
             "`hookline keys rotate` seals them with the first; drop no key before.",
         )
     else:
-        yield ok("key", f"the first of {len(settings.secret_keys)} opens all {len(found.subscriptions)} looked at.")
+        yield ok("key", f"the first of {len(settings.secret_keys)} opens {_counted(len(found.subscriptions))}.")
+
+
+def _counted(subscriptions: int) -> str:
+    return "1 subscription" if subscriptions == 1 else f"{subscriptions:,} subscriptions"
 
 
 def _opens(subscription: Subscription, keyring: Keyring) -> bool:
@@ -254,7 +258,10 @@ def of_egress(settings: Settings) -> Iterator[Finding]:
                 "Keep it as narrow as the receivers in it, and beside it a network policy.",
             )
     if is_fine:
-        yield ok("egress", f"https to public addresses only{', through a proxy' if settings.egress_proxy else ''}.")
+        what = (
+            "http, https and loopback, for development" if settings.is_development else "https to public addresses only"
+        )
+        yield ok("egress", f"{what}{', through a proxy' if settings.egress_proxy else ''}.")
 
 
 async def of_callback(settings: Settings, text: str) -> list[Finding]:

@@ -112,13 +112,16 @@ def _watch(client: "Client", found: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from hookline.cli.patience import patiently
+
+    path = f"/v1/replays/{found['id']}"
     columns = (TextColumn("replay {task.fields[name]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", name=found["id"], total=found["total"], completed=found["done"])
         try:
             while found["state"] == RUNNING:
                 Event().wait(POLL_SECONDS)
-                found = client.call("GET", f"/v1/replays/{found['id']}")
+                found = patiently(lambda: client.call("GET", path), POLL_SECONDS)
                 progress.update(bar, completed=found["done"], total=found["total"])
         except KeyboardInterrupt:
             pass

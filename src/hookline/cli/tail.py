@@ -43,14 +43,17 @@ def tail(
 ) -> None:
     """Follow the delivery log: print each attempt once it is logged, oldest first."""
     import signal
+    from functools import partial
     from threading import Event
 
     from hookline.cli.client import Client
     from hookline.cli.console import console, note, write_json_line
+    from hookline.cli.patience import patiently
     from hookline.cli.target import find
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     client = Client(find(url, token, profile=profile))
+    followed = _subscriptions(client, subscription, company)
     query = {"status": status, "eventType": event_type, "size": PAGE}
     logs: dict[int, _Log] = {}
     screen = console()
@@ -58,9 +61,9 @@ def tail(
     note("Following. Ctrl-C ends it.")
     try:
         while True:
-            for subscription_id in _subscriptions(client, subscription, company):
+            for subscription_id in followed:
                 log = logs.setdefault(subscription_id, _Log(client, subscription_id, query))
-                for row in log.new_rows(first):
+                for row in patiently(partial(log.new_rows, first), interval):
                     if json:
                         write_json_line({"subscriptionId": subscription_id, **row})
                     else:
@@ -71,6 +74,7 @@ def tail(
                             return
             first = PAGE  # a subscription that is made from now on has no past to leave out
             Event().wait(interval)
+            followed = patiently(lambda: _subscriptions(client, subscription, company), interval)
     except KeyboardInterrupt:
         return
 

@@ -44,6 +44,7 @@ def top(
     from hookline.cli import metering
     from hookline.cli.client import Client
     from hookline.cli.console import console, write_json_line
+    from hookline.cli.patience import patiently
     from hookline.cli.target import find
     from hookline.clock import SystemClock
 
@@ -59,9 +60,10 @@ def top(
         with live or nullcontext():
             while True:
                 if looks % LOOKS_BETWEEN == 0:
-                    failing = _failing(client, clock)
+                    failing = patiently(lambda: _failing(client, clock), interval)
                 Event().wait(interval)
-                after, now = metering.read(client.text("/metrics")), clock.monotonic_seconds()
+                after = metering.read(patiently(lambda: client.text("/metrics"), interval))
+                now = clock.monotonic_seconds()
                 figures = _figures(before, after, now - at)
                 before, at = after, now
                 if json:
