@@ -25,7 +25,7 @@ demo: $(READY) ## show an event published, failed, retried and delivered
 	$(BIN)/hookline demo
 
 test: $(READY) ## run all tests; none needs a service that is started by hand
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(READY) ## check format, lint, types and generated pages
 	$(BIN)/ruff format --check .
