@@ -13,6 +13,7 @@ from .harness import Answer, Client, Server
 from .receiver import Receiver
 
 METHODS = {"get", "post", "put", "patch", "delete"}
+LONG_AGO = {"from": "2024-01-01T00:00:00Z", "to": "2024-01-02T00:00:00Z"}
 BODIES: Mapping[str, Any] = {
     "POST /v1/companies": {"name": "Made"},
     "PATCH /v1/companies/{id}": {"name": "Renamed"},
@@ -28,6 +29,9 @@ BODIES: Mapping[str, Any] = {
     "POST /v1/webhooks/{id}/secret": {},
     "POST /v1/webhooks/{id}/ping": {},
     "POST /v1/webhooks/{id}/deliveries/{deliveryId}/redeliver": {},
+    "POST /v1/webhooks/{id}/replay": LONG_AGO,
+    "POST /v1/replays": {**LONG_AGO, "status": "failed"},
+    "POST /v1/companies/{id}/portal-links": {},
 }
 MISSING_ID = 2**31 - 2
 
@@ -41,13 +45,14 @@ class Owned(NamedTuple):
     event: str
     token: int
     account: int
+    replay: int
     clients: Mapping[str, Client]
 
     def filled(self, path: str) -> str:
         """Put our ids into a path of the API's description."""
-        of_company = path.startswith("/v1/companies")
+        ids = {"companies": self.company, "webhooks": self.subscription, "replays": self.replay, "events": self.event}
         names = {
-            "id": self.company if of_company else self.subscription,
+            "id": ids.get(path.split("/")[2], MISSING_ID),
             "deliveryId": self.delivery,
             "eventId": self.event,
             "tokenId": self.token,
@@ -65,6 +70,7 @@ def owned(operator: Client, receiver: Receiver) -> Owned:
     (delivery,) = operator.made("GET", f"/v1/events/{event_id}")["deliveries"]
     token = operator.made("POST", f"/v1/companies/{company}/tokens", {"name": "spare", "role": "viewer"})
     account = operator.made("POST", f"/v1/companies/{company}/accounts", {"username": f"spare of {company}"})
+    replay = operator.made("POST", f"/v1/webhooks/{subscription['id']}/replay", LONG_AGO)
     installation = {
         role: operator.as_(operator.made("POST", "/v1/tokens", {"name": role, "role": role})["token"])
         for role in ("operator", "publisher")
@@ -77,6 +83,7 @@ def owned(operator: Client, receiver: Receiver) -> Owned:
         event_id,
         token["id"],
         account["id"],
+        replay["id"],
         {**installation, **of_company},
     )
 
@@ -119,7 +126,7 @@ def said(answer: Answer, path: str) -> tuple[int, object]:
 
 def test_a_foreign_id_answers_on_every_route_as_one_that_does_not_exist(pair: tuple[Owned, Owned]) -> None:
     ours, theirs = pair
-    nothing = Owned(MISSING_ID, MISSING_ID, MISSING_ID, "evt_00000000000000000000000000", MISSING_ID, MISSING_ID, {})
+    nothing = Owned(MISSING_ID, MISSING_ID, MISSING_ID, "evt_00000000000000000000000000", *[MISSING_ID] * 3, {})
     tried = 0
     for method, path, roles in operations(ours.clients["operator"]):
         for role in {"member", "viewer"} & roles:

@@ -61,8 +61,8 @@ def test_both_secrets_sign_during_the_overlap_and_the_new_one_alone_after_it(
     assert both.headers["x-hub-signature-256"] == hub_signature(both, old)
 
     def is_over() -> bool:
-        operator.publish(company)
         count = len(receiver.at("/rotated"))
+        operator.publish(company)
         arrival = receiver.wait_at("/rotated", count + 1)[-1]
         return arrival.headers["webhook-signature"] == standard_signature(arrival, new) and arrival.headers[
             "x-hub-signature-256"
