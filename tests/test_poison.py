@@ -201,8 +201,9 @@ async def live_once(world: World, killed: asyncio.Event) -> None:
     await world.reopen()
 
 
-def test_a_delivery_that_kills_the_process_falls_alone(play: Play) -> None:
+def test_a_delivery_that_kills_the_process_falls_alone(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything in flight beside it is lost with the process each time, and yet all of that is delivered."""
+    monkeypatch.setattr("hookline.engine.UPKEEP_SECONDS", 30)  # it takes hours, and nothing here hangs on upkeep
 
     async def scenario(world: World) -> None:
         company_id = await world.company()

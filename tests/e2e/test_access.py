@@ -126,7 +126,8 @@ def said(answer: Answer, path: str) -> tuple[int, object]:
 
 def test_a_foreign_id_answers_on_every_route_as_one_that_does_not_exist(pair: tuple[Owned, Owned]) -> None:
     ours, theirs = pair
-    nothing = Owned(MISSING_ID, MISSING_ID, MISSING_ID, "evt_00000000000000000000000000", *[MISSING_ID] * 3, {})
+    none = MISSING_ID
+    nothing = Owned(none, none, none, "evt_00000000000000000000000000", none, none, none, {})
     tried = 0
     for method, path, roles in operations(ours.clients["operator"]):
         for role in {"member", "viewer"} & roles:
