@@ -54,6 +54,17 @@ def test_backup_without_a_server_opens_as_a_database(here: Workplace) -> None:
     assert [each["name"] for each in json.loads(copied.stdout)] == ["Acme"]
 
 
+def test_backup_after_a_crash_holds_what_is_only_in_the_log(here: Workplace) -> None:
+    server, company = with_a_subscription(here)
+    here.run("publish", "note.created", "--company", company, "--id", "evt-kept")
+    server.end(signal.SIGKILL)
+    assert (here.path / "hookline.db-wal").stat().st_size > 0
+    assert here.run("backup", "copy.db").returncode == 0
+
+    with closing(sqlite3.connect(here.path / "copy.db")) as copy:
+        assert copy.execute("SELECT id FROM events").fetchall() == [("evt-kept",)]
+
+
 def test_backup_overwrites_nothing_and_backs_up_nothing_foreign(here: Workplace) -> None:
     here.run("company", "create", "Acme")
     (here.path / "copy.db").write_text("mine")
