@@ -13,10 +13,10 @@ READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check interleave failover simulate powercut chaos mutants bench format pages wheel picture lock clean
+.PHONY: help run demo test check interleave failover simulate powercut chaos mutants bench format pages wheel picture screenshots lock clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 run: $(READY) ## run the service for development: http://127.0.0.1:8080, database hookline.db
 	$(BIN)/hookline serve --dev
@@ -68,6 +68,9 @@ wheel: $(READY) ## build the wheel in dist/; what it holds is tested by tests/de
 
 picture: $(READY) ## render the demo for the README
 	$(BIN)/hookline demo --picture docs/images/demo.svg
+
+screenshots: $(READY) ## take the pictures of the dashboard with Chromium
+	PYTHONPATH=tests $(BIN)/python -m browser docs/images
 
 lock: $(READY) ## resolve the dependencies again
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

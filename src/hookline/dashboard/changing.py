@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
+from hookline.dashboard import telling
 from hookline.dashboard.acting import INVALID, Answer, ask
 from hookline.dashboard.context import Dashboard, Visit
 from hookline.dashboard.deliveries import delivery_of, path_id, subscription_of
@@ -266,7 +267,7 @@ def _asking(visit: Visit, dashboard: Dashboard, asked: Question, host: str, back
         "confirm.html",
         title=asked.title,
         question=asked,
-        text=asked.text.format(host=host),
+        text=telling.with_code(asked.text.format(host=host.replace("`", "'"))),
         action=visit.request.url.path,
         back=back,
     )

@@ -29,7 +29,7 @@ class Told(NamedTuple):
     attempt: AttemptRow
     look: telling.Mark
     sentence: Markup
-    advice: str
+    advice: Markup
     waited: str
     """Before it; empty for the first."""
     started_at: int

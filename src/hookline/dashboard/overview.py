@@ -14,7 +14,7 @@ from hookline.model import DeliveryState, Subscription
 from hookline.storage.protocol import Backlog, EventQuery
 
 TROUBLED_SHOWN: Final = 50
-DEAD_SHOWN: Final = 10
+DEAD_SHOWN: Final = 5
 RECENT_SHOWN: Final = 8
 LATE_MS: Final = 60_000
 """Of the oldest due delivery: what the alert is set to."""

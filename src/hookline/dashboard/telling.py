@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple, assert_never
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from hookline.circuit import Health
 from hookline.dashboard import words
@@ -32,8 +32,8 @@ DEAD: Final = Mark("s-dead", "is-dead", "Dead")
 HELD: Final = Mark("s-held", "is-held", "Held")
 CANCELLED: Final = Mark("s-cancelled", "is-quiet", "Cancelled")
 NOT_SENT: Final = Mark("s-none", "is-quiet", "Not sent")
-FAILED: Final = Mark("s-failed", "is-dead", "failed")
-LOST: Final = Mark("s-lost", "is-quiet", "lost")
+FAILED: Final = Mark("s-failed", "is-dead", "Failed")
+LOST: Final = Mark("s-lost", "is-quiet", "Lost")
 HEALTHY: Final = Mark("s-ok", "is-ok", "Healthy")
 INACTIVE: Final = Mark("s-held", "is-held", "Inactive")
 FAILING: Final = Mark("s-failed", "is-dead", "Failing")
@@ -130,15 +130,22 @@ def sentence(attempt: AttemptRow) -> Markup:
     )
 
 
-def advice(attempt: AttemptRow) -> str:
+def advice(attempt: AttemptRow) -> Markup:
     """Say what a failed attempt means and what can be done about it; empty where it succeeded."""
     if attempt.error is None:
-        return ""
+        return Markup()
     if attempt.http_status is not None:
-        return _STATUSES.get(attempt.http_status) or _FAMILIES.get(
-            attempt.http_status // 100, "Only a 2xx ends a delivery."
-        )
-    return _CLASSES.get(attempt.error, "")
+        family = _FAMILIES.get(attempt.http_status // 100, "Only a 2xx ends a delivery.")
+        return with_code(_STATUSES.get(attempt.http_status, family))
+    return with_code(_CLASSES.get(attempt.error, ""))
+
+
+def with_code(text: str) -> Markup:
+    """Set what stands between backquotes as code."""
+    parts = text.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )
 
 
 def in_line(attempt: AttemptRow) -> str:
