@@ -13,7 +13,7 @@ import pytest
 from storage_samples import claim, populate, publish
 
 from hookline.errors import StartRefused, Unavailable
-from hookline.storage.postgres import PostgresStorage
+from hookline.storage.postgres import PostgresStorage, hosts
 from hookline.storage.postgres.connection import Patience
 from hookline.storage.postgres.hosts import addresses
 from hookline.storage.protocol import Published
@@ -197,3 +197,38 @@ async def test_a_frozen_server_is_not_waited_for_and_is_used_again_when_it_thaws
         pair.primary.thaw()
         await published_at_last(storage)
         await storage.probe()
+
+
+class Answering:
+    """A connection of which only the timeline is asked."""
+
+    def __init__(self, timeline: str) -> None:
+        self._timeline = timeline
+        self.is_terminated = False
+
+    async def fetchval(self, _: str) -> str:
+        return self._timeline
+
+    def terminate(self) -> None:
+        self.is_terminated = True
+
+
+async def test_a_successor_that_is_found_is_not_kept_waiting_by_a_host_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "DIAL_SECONDS", 3_600)
+    timelines = {"postgresql://old/x": "00000001"}
+
+    async def dial(address: str, _: float | None) -> Answering:
+        if address not in timelines:
+            await asyncio.Event().wait()
+        return Answering(timelines[address])
+
+    async with asyncio.timeout(30):
+        one = hosts.Hosts("postgresql://old/x", dial)
+        assert (await one.connect()).is_terminated is False
+        named = hosts.Hosts("postgresql://old,new/x", dial)
+        named._known = ("postgresql://old/x", "00000001")
+        timelines["postgresql://new/x"] = "00000002"
+        del timelines["postgresql://old/x"]
+        assert await (await named.connect()).fetchval("") == "00000002"

@@ -6,7 +6,7 @@ lower one. What was found is dialled directly until something casts doubt on it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -17,6 +17,9 @@ from hookline.storage.postgres.connection import CONNECTION_ERRORS
 
 DIAL_SECONDS: Final = 1.0
 """For each host, where there are several: one that answers later is as good as away."""
+
+GRACE_SECONDS: Final = 0.1
+"""For hosts that are still silent once a server has been found that took over from the one known so far."""
 
 Dial = Callable[[str, float | None], Awaitable[Any]]
 """Connects to an address of one host if that accepts writes, within so many seconds or else as the dialler sees fit."""
@@ -92,21 +95,11 @@ class Hosts:
         return None
 
     async def _connect_to_best(self) -> Any:
-        looks: list[_Found | Exception] = []
-
-        async def look(address: str) -> None:
-            looks.append(await self._look_at(address))
-
-        best: _Found | None = None
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for address in self._addresses:
-                    tasks.create_task(look(address))
-            best = max((one for one in looks if isinstance(one, _Found)), key=_timeline, default=None)
-        finally:
-            for one in looks:
-                if isinstance(one, _Found) and one is not best:
-                    one.connection.terminate()
+        looks = await self._look_at_all()
+        best = max((one for one in looks if isinstance(one, _Found)), key=_timeline, default=None)
+        for one in looks:
+            if isinstance(one, _Found) and one is not best:
+                one.connection.terminate()
         if best is None:
             reasons = ", ".join(sorted({type(one).__name__ for one in looks}))
             raise OSError(f"of the hosts named, none answers and accepts writes: {reasons}")
@@ -114,6 +107,36 @@ class Hosts:
         if before not in {None, self._known} and self._on_move:
             await self._on_move()
         return best.connection
+
+    async def _look_at_all(self) -> Sequence[_Found | Exception]:
+        """Look at all hosts at once; those that say nothing are not waited for once a successor is found."""
+        tasks = [asyncio.create_task(self._look_at(address)) for address in self._addresses]
+        waiting, is_found = set(tasks), False
+        try:
+            while waiting:
+                ended, waiting = await asyncio.wait(
+                    waiting, timeout=GRACE_SECONDS if is_found else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not ended:
+                    break
+                is_found = is_found or any(self._is_successor(task.result()) for task in ended)
+        except BaseException:
+            await self._abandon(tasks)
+            raise
+        await self._abandon(waiting)
+        return [task.result() for task in tasks if task not in waiting]
+
+    def _is_successor(self, look: _Found | Exception) -> bool:
+        return isinstance(look, _Found) and self._known is not None and look.timeline > self._known[1]
+
+    @staticmethod
+    async def _abandon(tasks: Collection[asyncio.Task[_Found | Exception]]) -> None:
+        """End looks, and let go of what those found that had ended already."""
+        for task in tasks:
+            task.cancel()
+        for look in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(look, _Found):
+                look.connection.terminate()
 
     async def _look_at(self, address: str) -> _Found | Exception:
         """Connect to one host; return why not where it does not answer in time or accepts no writes."""
