@@ -35,6 +35,13 @@ def test_a_success_closes_it_and_counts_from_nothing_again() -> None:
     assert (health, change) == (_failing(1, NOW), None)
 
 
+@pytest.mark.parametrize("rules", [Rules(), Rules(is_on=False)])
+def test_a_recovery_is_told_however_many_attempts_end_with_it(rules: Rules) -> None:
+    failing = _failing(40, NOW - MINUTE_MS, NOW if rules.is_on else None)
+    assert after(failing, [True, True], NOW, rules) == (HEALTHY, Change.RECOVERED)
+    assert after(failing, [False, True, True, False, True], NOW, rules) == (HEALTHY, Change.RECOVERED)
+
+
 def test_a_probe_that_fails_leaves_it_open_and_tells_nothing_twice() -> None:
     health, change = after(_failing(40, NOW - MINUTE_MS, NOW + 1), [False], NOW, Rules())
     assert (health.probe_at, change) == (NOW + 1, None)

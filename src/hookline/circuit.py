@@ -71,7 +71,7 @@ def after(health: Health, successes: Iterable[bool], now: int, rules: Rules) -> 
     changed: Change | None = None
     for success in successes:
         if success:
-            changed = Change.RECOVERED if _was_told(health, rules) else None
+            changed = Change.RECOVERED if _was_told(health, rules) else changed
             health = HEALTHY
             continue
         since = now if health.failing_since is None else health.failing_since
