@@ -346,8 +346,8 @@ ALTER TABLE attempts ADD CONSTRAINT attempts_number CHECK (number >= 1);
 ALTER TABLE attempts ADD CONSTRAINT attempts_error
   CHECK (error IN ('timeout', 'dns', 'connect', 'tls', 'blocked', 'protocol', 'oauth', 'status', 'lost'));
 CREATE INDEX attempts_of_delivery ON attempts (delivery_id, number);
--- With all that a count asks for: a total, and the way to a deep page, touch no row.
-CREATE INDEX attempts_log ON attempts (subscription_id, id) INCLUDE (company_id, bucket);
+-- With all that a count asks for but the type: a total, and the way to a deep page, touch no row.
+CREATE INDEX attempts_log ON attempts (subscription_id, id) INCLUDE (company_id, bucket, http_status, created_at);
 
 -- What is to be told as an operational event, written with the change that it tells of; goes once it is published.
 CREATE TABLE notices (
