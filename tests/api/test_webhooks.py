@@ -386,3 +386,12 @@ def test_removing_a_company_is_answered_when_nothing_of_it_may_start_any_more(se
         for each in claimed:
             settle(server, each)
         assert answer.result(10).status == 204
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/webhooks?payloadVersion=", "/v1/events?state=", "/v1/webhooks/{id}/deliveries?status="]
+)
+def test_an_empty_word_is_none_of_those_that_a_parameter_takes(member: Call, path: str) -> None:
+    made = member("POST", "/v1/webhooks", {"callbackUrl": URL}).json
+    answer = member("GET", path.format(id=made["id"]))
+    assert (answer.status, answer.json["validationErrors"][0]["field"]) == (400, path[path.index("?") + 1 : -1])

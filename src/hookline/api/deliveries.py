@@ -17,6 +17,7 @@ from hookline.api.reading import (
     query_instant,
     query_int,
     query_text,
+    query_word,
 )
 from hookline.api.webhooks import subscription_of
 from hookline.errors import Conflict, Invalid
@@ -125,7 +126,7 @@ def _refuse_redelivery(found: Redelivery) -> None:
 
 
 def _success(request: Request) -> bool | None:
-    match query_text(request, "status"):
+    match query_word(request, "status"):
         case None:
             return None
         case "succeeded":

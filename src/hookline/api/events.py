@@ -24,6 +24,7 @@ from hookline.api.reading import (
     query_instant,
     query_int,
     query_text,
+    query_word,
     read_body,
 )
 from hookline.errors import Conflict, Invalid
@@ -155,7 +156,7 @@ async def erase(request: Request, api: Api) -> Response:
 
 
 def _state(request: Request) -> DeliveryState | None:
-    text = query_text(request, "state")
+    text = query_word(request, "state")
     if text is None:
         return None
     try:

@@ -133,6 +133,11 @@ def query_text(request: Request, name: str) -> str | None:
     return request.query_params.get(name) or None
 
 
+def query_word(request: Request, name: str) -> str | None:
+    """Return a query parameter that is one of a few words; None where it is absent. The empty word is none of them."""
+    return request.query_params.get(name)
+
+
 Default = TypeVar("Default", int, None)
 
 

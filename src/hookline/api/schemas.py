@@ -76,6 +76,10 @@ POLICIES: Final[dict[str, Schema]] = {
     },
     "timeoutSeconds": {"type": "integer", "minimum": 1, "maximum": 30, "description": "Until the response head."},
     "maxInFlight": {"type": "integer", "minimum": 1, "maximum": 100, "description": "Simultaneous attempts."},
+    "ordered": BOOLEAN | {"description": "One after the other, in order of acceptance; a failing one holds the next."},
+}
+RATE: Final = nullable({"type": "integer", "minimum": 1, "maximum": 10_000}) | {
+    "description": "At most so many attempts started a second; null: no limit."
 }
 AUTH: Final[Schema] = {
     "type": "object",
@@ -120,6 +124,7 @@ CHANGEABLE: Final[dict[str, Schema]] = {
     "eventTypes": ASKED_TYPES,
     "callbackAuth": nullable(AUTH),
     **{name: nullable(schema) for name, schema in POLICIES.items()},
+    "ratePerSecond": RATE,
     "contentType": _described(nullable(TEXT), "A media type that the payload version allows."),
     "headers": _described(STATIC_HEADERS, "Extra request headers; their values are never shown again."),
     "filter": nullable(FILTER),
@@ -144,6 +149,7 @@ SUBSCRIPTION: Final[dict[str, Schema]] = {
     "callbackAuthType": one_of(*AuthType),
     "payloadVersion": one_of("V1", "V2", "STANDARD", "RAW"),
     **POLICIES,
+    "ratePerSecond": RATE,
     "contentType": TEXT,
     "headers": _described(array(TEXT), "The names alone."),
     "filter": nullable(FILTER),

@@ -21,7 +21,7 @@ from hookline.api.reading import (
     path_id,
     principal,
     query_int,
-    query_text,
+    query_word,
     read_json,
 )
 from hookline.config import Settings
@@ -213,7 +213,7 @@ async def nothing_starts(subscription_ids: Iterable[int], api: Api) -> None:
 
 
 def _versions(request: Request) -> tuple[PayloadVersion, ...]:
-    name = query_text(request, "payloadVersion")
+    name = query_word(request, "payloadVersion")
     if name is None:
         return VERSION_1
     if name == "ANY":

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
+from starlette.types import ASGIApp
 
 from hookline.dashboard.context import Dashboard, Visit
 from hookline.errors import Conflict, Forbidden, HooklineError, NotFound, TooManyRequests, Unavailable
@@ -85,6 +86,12 @@ async def _call(
         "client": visit.request.scope.get("client"),
         "principal": visit.who,
     }
+    status, said = await exchange(dashboard.api, scope, content)
+    return Answer(status, msgspec.json.decode(said) if said else {})
+
+
+async def exchange(app: ASGIApp, scope: dict[str, Any], content: bytes = b"") -> tuple[int, bytes]:
+    """Make one request of an application in process; return status and body."""
     status, chunks = 500, []
 
     async def receive() -> MutableMapping[str, Any]:
@@ -95,6 +102,5 @@ async def _call(
         status = message.get("status", status)
         chunks.append(message.get("body", b""))
 
-    await dashboard.api(scope, receive, send)
-    said = b"".join(chunks)
-    return Answer(status, msgspec.json.decode(said) if said else {})
+    await app(scope, receive, send)
+    return status, b"".join(chunks)
