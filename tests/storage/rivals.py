@@ -60,6 +60,7 @@ class World:
         """What claims brought and nobody has settled or handed back."""
         self.settled: Counter[tuple[int, int]] = Counter()
         self.handed_back: set[tuple[int, int]] = set()
+        self.erased: set[str] = set()
         self.quiet: set[int] = set()
         """Subscriptions of which nothing may start any more."""
         self.overdue: Claimed
@@ -154,7 +155,7 @@ class World:
             assert set(states) == expected, "an acknowledged event has not the deliveries that it was answered with"
             assert set(states.values()) <= {DeliveryState.SUCCEEDED, DeliveryState.CANCELLED, DeliveryState.DEAD}
             for subscription_id in states:
-                if states[subscription_id] is DeliveryState.CANCELLED:
+                if states[subscription_id] is DeliveryState.CANCELLED and event_id not in self.erased:
                     assert await self.storage.subscription(subscription_id) is None
 
     async def _judge_log(self) -> None:
@@ -267,6 +268,13 @@ async def deletes(world: World, storage: Storage) -> None:
         await _see_what_flies(world, storage)
 
 
+async def erases(world: World, storage: Storage) -> None:
+    """Erase all that was published: what waits, and what is in flight."""
+    for event_id in list(world.expected):
+        assert await storage.erase(event_id)
+        world.erased.add(event_id)
+
+
 async def subscribes(world: World, storage: Storage) -> None:
     await storage.create_subscription(a_subscription(world.new, world.company, max_in_flight=SLOTS), 10)
 
@@ -312,6 +320,7 @@ VERBS: Mapping[str, Act] = {
         resumes,
         blinks,
         deletes,
+        erases,
         subscribes,
         repairs,
         closes,

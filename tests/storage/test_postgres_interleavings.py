@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from interleaving import Rival, gate, orders, play
 from msgspec.structs import replace
-from rivals import VERBS, Act, World, claims, claims_one, drains, pauses, publishes, settles_late
+from rivals import VERBS, Act, World, claims, claims_one, drains, erases, pauses, publishes, settles_late
 from storage_samples import HandClock
 
 from hookline import circuit
@@ -151,6 +151,11 @@ def nothing_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "repair", repair)
 
 
+def erased_with_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An erasure waits for lanes, with deliveries in hand that a claim wants."""
+    monkeypatch.setattr(lanes, "lock_free", lanes.lock)
+
+
 UNLOCKED = without(claiming, "_LOCK_DUE", "FOR NO KEY UPDATE OF l SKIP LOCKED")
 
 
@@ -159,6 +164,7 @@ PLANTED: Sequence[tuple[Plant, tuple[Act, Act], dict[str, Any]]] = [
     (UNLOCKED, (claims, claims), {"is_idle": True}),
     (UNLOCKED, (claims, pauses), {"is_idle": True}),
     (settled_by_id_alone, (claims, settles_late), {"events": 2}),
+    (erased_with_lanes, (claims, erases), {"is_idle": True}),
     (nothing_repaired, (publishes, drains), {"is_idle": True, "events": 2}),
 ]
 

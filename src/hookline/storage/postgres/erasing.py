@@ -16,7 +16,8 @@ from hookline.storage.postgres.settling import ENDED_COLUMNS
 _FIND: Final = "SELECT key, event_bucket FROM event_keys WHERE bucket = $1::smallint AND id = $2"
 _LOCK: Final = """
 SELECT id FROM deliveries WHERE bucket = any($1::smallint[]) AND event_key = $2 ORDER BY id FOR NO KEY UPDATE"""
-"""In the order of those who settle and release; a claim passes over what is locked."""
+"""In the order of those who settle and release. A claim waits for them, with its lanes in hand: so `erase` waits for no
+lane."""
 _ERASE: Final = "UPDATE events SET data = NULL WHERE bucket = $1::smallint AND key = $2"
 _ERASE_BODIES: Final = """
 UPDATE attempts AS a SET response_body = NULL
@@ -55,5 +56,5 @@ async def erase(transaction: Transaction, event_id: str) -> bool:
     state = lifecycle.after(lifecycle.PENDING, Move.CANCEL)
     rows = await connection.fetch(_CANCEL, its_buckets, key, transaction.wall, state, Reason.ERASED)
     await connection.execute(_MARK, its_buckets, key)
-    await lanes.write(transaction, await lanes.lock(transaction, {row[0] for row in rows}))
+    await lanes.write(transaction, await lanes.lock_free(transaction, {row[0] for row in rows}))
     return True

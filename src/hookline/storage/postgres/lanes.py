@@ -27,6 +27,7 @@ _LOCK: Final = f"""
 SELECT {COLUMNS} FROM lanes
 WHERE bucket = any($1::smallint[]) AND subscription_id = any($2::integer[])
 ORDER BY subscription_id FOR NO KEY UPDATE"""
+_LOCK_FREE: Final = f"{_LOCK} SKIP LOCKED"
 
 _LOCK_COUNTED: Final = f"""
 SELECT {COLUMNS}, (
@@ -145,6 +146,15 @@ class LockedLane(Struct, frozen=True):
 async def lock(transaction: Transaction, subscription_ids: Collection[int]) -> Sequence[LockedLane]:
     """Lock lanes, waiting for whoever holds them."""
     rows = await transaction.connection.fetch(_LOCK, transaction.buckets, list(subscription_ids))
+    return [LockedLane(*row) for row in rows]
+
+
+async def lock_free(transaction: Transaction, subscription_ids: Collection[int]) -> Sequence[LockedLane]:
+    """Lock those lanes that nobody holds, waiting for none: for who has pending rows in hand, which a claim may want.
+
+    Of the others a hint may be left that is too late; `repair` finds it.
+    """
+    rows = await transaction.connection.fetch(_LOCK_FREE, transaction.buckets, list(subscription_ids))
     return [LockedLane(*row) for row in rows]
 
 
