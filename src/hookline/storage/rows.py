@@ -23,7 +23,7 @@ from hookline.model import (
     Token,
 )
 from hookline.storage import records
-from hookline.storage.protocol import AttemptRow, DeliveryView, Page, Routes, Unreadable
+from hookline.storage.protocol import AttemptRow, DeliveryView, Notice, Page, Routes, Unreadable
 
 Row = Sequence[Any]
 
@@ -45,6 +45,7 @@ SUBSCRIPTION_COLUMNS: Final = (
     "id, company_id, revision, callback_url, event_types, payload_version, policies, secrets, auth_type, auth_sealed,"
     " headers_sealed, trust_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
 )
+NOTICE_COLUMNS: Final = "id, event_type, company_id, subscription_id, delivery_id, event_id, reason, since, created_at"
 ACCOUNT_COLUMNS: Final = "id, company_id, username, password, secret_hash, created_at"
 DAMAGE: Final = (msgspec.MsgspecError, LookupError, TypeError, ValueError)
 """What reading raises where a row is not as it was written."""
@@ -119,6 +120,64 @@ def try_subscription(row: Row) -> Subscription | Unreadable:
         return read_subscription(row)
     except DAMAGE as error:
         return Unreadable(f"{type(error).__name__}: {error}")
+
+
+def subscription_values(subscription: Subscription) -> tuple[Any, ...]:
+    """Return what is stored in `SUBSCRIPTION_COLUMNS`."""
+    return (
+        subscription.id,
+        subscription.company_id,
+        subscription.revision,
+        subscription.callback_url,
+        _names(subscription),
+        subscription.payload_version,
+        *_changeable_values(subscription),
+        subscription.created_at,
+        subscription.updated_at,
+    )
+
+
+def changed_values(subscription: Subscription) -> tuple[Any, ...]:
+    """Return what a change may store anew: URL and event types, policies to the moment it became inactive, update."""
+    return (
+        subscription.callback_url,
+        _names(subscription),
+        *_changeable_values(subscription),
+        subscription.updated_at,
+    )
+
+
+def _changeable_values(subscription: Subscription) -> tuple[Any, ...]:
+    return (
+        records.encode(subscription.policies),
+        records.encode(subscription.secrets),
+        subscription.auth_type,
+        subscription.auth_sealed,
+        subscription.headers_sealed,
+        subscription.trust_sealed,
+        subscription.active,
+        subscription.inactive_reason,
+        subscription.inactive_at,
+    )
+
+
+def _names(subscription: Subscription) -> str | None:
+    return None if subscription.event_types is None else records.encode(subscription.event_types)
+
+
+def read_notice(row: Row) -> Notice:
+    """Read `NOTICE_COLUMNS`."""
+    return Notice(
+        id=row[0],
+        event_type=row[1],
+        company_id=row[2],
+        subscription_id=row[3],
+        delivery_id=row[4],
+        event_id=row[5],
+        reason=row[6],
+        since=row[7],
+        created_at=row[8],
+    )
 
 
 def read_routes(rows: Iterable[Row]) -> dict[int, Routes]:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from hookline.model import OPERATIONAL_TYPES
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.protocol import Notice
+from hookline.storage.rows import NOTICE_COLUMNS, read_notice
 
 _CAUSES: Final = """
 SELECT key, id FROM events
@@ -21,8 +22,8 @@ INSERT INTO notices (
 SELECT $1, * FROM unnest(
   $2::bigint[], $3::text[], $4::integer[], $5::integer[], $6::bigint[], $7::text[], $8::text[], $9::bigint[],
   $10::smallint[])"""
-_READ: Final = """
-SELECT id, event_type, company_id, subscription_id, delivery_id, event_id, reason, since, created_at
+_READ: Final = f"""
+SELECT {NOTICE_COLUMNS}
 FROM notices WHERE bucket = any($1::smallint[]) ORDER BY id LIMIT $2"""
 _DROP: Final = "DELETE FROM notices WHERE bucket = any($1::smallint[]) AND id = any($2::bigint[])"
 
@@ -68,22 +69,7 @@ async def note(transaction: Transaction, notes: Sequence[Note]) -> None:
 
 async def read(connection: Any, buckets: Sequence[int], limit: int) -> tuple[Notice, ...]:
     """Read the oldest."""
-    return tuple(
-        [
-            Notice(
-                id=row[0],
-                event_type=row[1],
-                company_id=row[2],
-                subscription_id=row[3],
-                delivery_id=row[4],
-                event_id=row[5],
-                reason=row[6],
-                since=row[7],
-                created_at=row[8],
-            )
-            for row in await connection.fetch(_READ, buckets, limit)
-        ]
-    )
+    return tuple([read_notice(row) for row in await connection.fetch(_READ, buckets, limit)])
 
 
 async def drop(transaction: Transaction, ids: Sequence[int]) -> None:

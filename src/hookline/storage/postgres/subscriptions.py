@@ -14,7 +14,15 @@ from hookline.storage.postgres import buckets, lanes
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.lanes import LockedLane
 from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery, Unreadable
-from hookline.storage.rows import SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription, try_subscription
+from hookline.storage.rows import (
+    SUBSCRIPTION_COLUMNS,
+    changed_values,
+    cut,
+    read_routes,
+    read_subscription,
+    subscription_values,
+    try_subscription,
+)
 
 _BY_IDS: Final = (
     f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE bucket = any($1::smallint[]) AND id = any($2::integer[])"
@@ -100,27 +108,7 @@ async def create(transaction: Transaction, subscription: Subscription, per_compa
         return Creation.ID_TAKEN
     if await connection.fetchval(_COUNT, company_id, bucket) >= per_company_max:
         return Creation.QUOTA_REACHED
-    await connection.execute(
-        _INSERT,
-        subscription.id,
-        company_id,
-        subscription.revision,
-        subscription.callback_url,
-        _names(subscription),
-        subscription.payload_version,
-        records.encode(subscription.policies),
-        records.encode(subscription.secrets),
-        subscription.auth_type,
-        subscription.auth_sealed,
-        subscription.headers_sealed,
-        subscription.trust_sealed,
-        subscription.active,
-        subscription.inactive_reason,
-        subscription.inactive_at,
-        subscription.created_at,
-        subscription.updated_at,
-        bucket,
-    )
+    await connection.execute(_INSERT, *subscription_values(subscription), bucket)
     policies = subscription.policies
     await connection.execute(
         _INSERT_LANE,
@@ -146,23 +134,7 @@ async def replace(transaction: Transaction, subscription: Subscription, *, lift_
     bucket = buckets.of_company(company_id)
     await lock_company(transaction, company_id)
     replaced = await connection.fetchval(
-        _REPLACE,
-        subscription.callback_url,
-        _names(subscription),
-        records.encode(subscription.policies),
-        records.encode(subscription.secrets),
-        subscription.auth_type,
-        subscription.auth_sealed,
-        subscription.headers_sealed,
-        subscription.trust_sealed,
-        subscription.active,
-        subscription.inactive_reason,
-        subscription.inactive_at,
-        subscription.updated_at,
-        bucket,
-        subscription.id,
-        company_id,
-        subscription.revision,
+        _REPLACE, *changed_values(subscription), bucket, subscription.id, company_id, subscription.revision
     )
     if replaced is None:
         return False
@@ -241,10 +213,6 @@ async def routes(connection: Any, company_ids: Sequence[int]) -> Mapping[int, Ro
     """Read the routes of companies."""
     its_buckets = [buckets.of_company(company_id) for company_id in company_ids]
     return read_routes(await connection.fetch(_ROUTES, its_buckets, list(company_ids)))
-
-
-def _names(subscription: Subscription) -> str | None:
-    return None if subscription.event_types is None else records.encode(subscription.event_types)
 
 
 async def _delete(transaction: Transaction, company_id: int, ids: Sequence[int]) -> bool:

@@ -11,6 +11,7 @@ import apsw
 from hookline.circuit import DEAD
 from hookline.model import OPERATIONAL_TYPES
 from hookline.storage.protocol import Notice
+from hookline.storage.rows import NOTICE_COLUMNS, read_notice
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
 
 _NOTE: Final = Bulk(
@@ -22,8 +23,8 @@ _NOTE: Final = Bulk(
     f" AND e.event_type NOT IN ({', '.join(map(repr, OPERATIONAL_TYPES))})",
     columns=4,
 )
-_READ: Final = """
-SELECT id, event_type, company_id, subscription_id, delivery_id, event_id, reason, since, created_at
+_READ: Final = f"""
+SELECT {NOTICE_COLUMNS}
 FROM notices ORDER BY id LIMIT ?"""
 
 
@@ -39,22 +40,7 @@ def note_dead(transaction: Transaction, delivery_ids: Sequence[int]) -> None:
 
 def read(connection: apsw.Connection, limit: int) -> tuple[Notice, ...]:
     """Read the oldest."""
-    return tuple(
-        [
-            Notice(
-                id=row[0],
-                event_type=row[1],
-                company_id=row[2],
-                subscription_id=row[3],
-                delivery_id=row[4],
-                event_id=row[5],
-                reason=row[6],
-                since=row[7],
-                created_at=row[8],
-            )
-            for row in connection.execute(_READ, (limit,))
-        ]
-    )
+    return tuple([read_notice(row) for row in connection.execute(_READ, (limit,))])
 
 
 def drop(transaction: Transaction, ids: Sequence[int]) -> None:

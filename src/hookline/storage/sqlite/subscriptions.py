@@ -9,7 +9,16 @@ from hookline import fairness
 from hookline.model import Subscription
 from hookline.storage import records
 from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery, Unreadable
-from hookline.storage.rows import DAMAGE, SUBSCRIPTION_COLUMNS, cut, read_routes, read_subscription, try_subscription
+from hookline.storage.rows import (
+    DAMAGE,
+    SUBSCRIPTION_COLUMNS,
+    changed_values,
+    cut,
+    read_routes,
+    read_subscription,
+    subscription_values,
+    try_subscription,
+)
 from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.transaction import Transaction, json_ids
 
@@ -76,28 +85,7 @@ def create(transaction: Transaction, subscription: Subscription, per_company_max
     count = "SELECT count(*) FROM subscriptions WHERE company_id = ? AND deleted_at IS NULL"
     if transaction.one(count, (company_id,)) >= per_company_max:
         return Creation.QUOTA_REACHED
-    transaction.run(
-        _INSERT,
-        (
-            subscription.id,
-            company_id,
-            subscription.revision,
-            subscription.callback_url,
-            _names(subscription),
-            subscription.payload_version,
-            records.encode(subscription.policies),
-            records.encode(subscription.secrets),
-            subscription.auth_type,
-            subscription.auth_sealed,
-            subscription.headers_sealed,
-            subscription.trust_sealed,
-            subscription.active,
-            subscription.inactive_reason,
-            subscription.inactive_at,
-            subscription.created_at,
-            subscription.updated_at,
-        ),
-    )
+    transaction.run(_INSERT, subscription_values(subscription))
     policies = subscription.policies
     transaction.run(
         _INSERT_LANE,
@@ -120,25 +108,7 @@ def create(transaction: Transaction, subscription: Subscription, per_company_max
 
 def replace(transaction: Transaction, subscription: Subscription, *, lift_hold: bool) -> bool:
     """Store a changed one over its predecessor; False where that is not what is stored."""
-    replaced = transaction.run(
-        _REPLACE,
-        (
-            subscription.callback_url,
-            _names(subscription),
-            records.encode(subscription.policies),
-            records.encode(subscription.secrets),
-            subscription.auth_type,
-            subscription.auth_sealed,
-            subscription.headers_sealed,
-            subscription.trust_sealed,
-            subscription.active,
-            subscription.inactive_reason,
-            subscription.inactive_at,
-            subscription.updated_at,
-            subscription.id,
-            subscription.revision,
-        ),
-    )
+    replaced = transaction.run(_REPLACE, (*changed_values(subscription), subscription.id, subscription.revision))
     if not replaced:
         return False
     policies, host = subscription.policies, records.host_of(subscription.callback_url)
@@ -212,10 +182,6 @@ def page(connection: apsw.Connection, query: SubscriptionQuery) -> Page[Subscrip
 def routes(connection: apsw.Connection, company_ids: Sequence[int]) -> Mapping[int, Routes]:
     """Read the routes of companies."""
     return read_routes(connection.execute(_ROUTES, (json_ids(company_ids),)))
-
-
-def _names(subscription: Subscription) -> str | None:
-    return None if subscription.event_types is None else records.encode(subscription.event_types)
 
 
 def _keep_route(transaction: Transaction, company_id: int, subscription_id: int, route: str | None) -> None:
