@@ -260,3 +260,17 @@ async def _until_waiting(someone: Any, count: int) -> None:
     async with asyncio.timeout(10):
         while await someone.fetchval(waiting) < count:
             pass
+
+
+async def test_a_passed_lease_that_somebody_judges_is_soon_looked_at_again_and_not_at_once(
+    open_node: OpenNode, someone: Any, clock: HandClock
+) -> None:
+    node = await open_node()
+    await populate(node, {101: [1001]})
+    await publish(node)
+    await claim_one(node)
+    clock.now += LEASE_MS
+    async with someone.transaction():
+        await someone.execute("SELECT FROM deliveries FOR NO KEY UPDATE")
+        assert (await claim(node)).next_due_ms == SKIPPED_AGAIN_MS
+    assert (await claim(node)).lost == 1

@@ -25,7 +25,8 @@ LANES_MAX: Final = 256
 """Lanes that one claim looks at: more than it can usually grant, few enough to count what each has in flight."""
 
 SKIPPED_AGAIN_MS: Final = 5
-"""A due lane that another transaction holds is looked at again so soon: it is held for about one commit."""
+"""A due lane, or a passed lease, that another transaction holds is looked at again so soon: it is held for about one
+commit. At once would be a claim after the other for as long as a frozen node keeps its transaction open."""
 
 LOSSES_END: Final = (1 << 31) - 1
 """More than any delivery has lost."""
@@ -342,7 +343,8 @@ def _claimed(row: _Taken, event: Sequence[Any], host: str) -> Claimed:
 async def _next_due_ms(transaction: Transaction, due: _DueLanes, leases: Leases) -> int | None:
     next_due, first_end = await transaction.connection.fetchrow(_NEXT_DUE, transaction.buckets, transaction.now)
     leases.see(first_end, transaction.now)
-    waits = [max(0, at - transaction.now) for at in (next_due, first_end) if at is not None]
-    if due.skipped:
+    waits = [at - transaction.now for at in (next_due, first_end) if at is not None and at > transaction.now]
+    is_judged_elsewhere = first_end is not None and first_end <= transaction.now
+    if due.skipped or is_judged_elsewhere:
         waits.append(SKIPPED_AGAIN_MS)
     return min(waits, default=None)
