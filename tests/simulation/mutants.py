@@ -134,7 +134,7 @@ MUTANTS: Final = (
     Mutant(
         "retries after a delete",
         SETTLING,
-        "case Retry() | GiveUp() if is_deleted:",
+        "case Retry() | GiveUp() if is_deleted or fence.delivery_id in self._erased:",
         "case Retry() | GiveUp() if False:",
     ),
     Mutant(
