@@ -26,6 +26,9 @@ COMMIT_SECONDS: Final = 10
 SECRET_KEY_BYTES: Final = 32
 OPERATOR_TOKEN_LENGTHS: Final = range(32, 257)
 NAT64_PREFIX_LENGTHS: Final = (32, 40, 48, 56, 64, 96)
+_HOST_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
+_URI_REFERENCE: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.ASCII)
+"""By its alphabet alone (RFC 3986, 2): enough to keep out what no receiver could read."""
 _PROXY: Final = re.compile(
     r"http://(?:(?P<credential>[^:@/ ]+:[^:@/ ]*)@)?"
     r"(?:(?P<host>[A-Za-z0-9.-]+)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\]):(?P<port>[0-9]{1,5})/?",
@@ -170,14 +173,14 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
         allow_http=read.boolean("HOOKLINE_ALLOW_HTTP", default=is_development),
         egress_allow=read.parsed("HOOKLINE_EGRESS_ALLOW", _networks, ()),
         egress_deny=read.parsed("HOOKLINE_EGRESS_DENY", _networks, ()),
-        egress_allow_hosts=read.parsed("HOOKLINE_EGRESS_ALLOW_HOSTS", _words, ()),
+        egress_allow_hosts=read.parsed("HOOKLINE_EGRESS_ALLOW_HOSTS", _host_names, ()),
         egress_proxy=read.parsed("HOOKLINE_EGRESS_PROXY", _proxy, None),
         ca_file=read.parsed("HOOKLINE_CA_FILE", str, None),
         nat64_prefix=read.parsed("HOOKLINE_NAT64_PREFIX", _nat64_prefix, None),
         retry_delays_seconds=read.parsed("HOOKLINE_RETRY_DELAYS_SECONDS", _delays, (10, 60, 300)),
         circuit=read.choice("HOOKLINE_CIRCUIT", ("on", "off"), "on") == "on",
         deactivate_after_days=read.integer("HOOKLINE_DEACTIVATE_AFTER_DAYS", 5, 0, 3650),
-        event_source=read.text("HOOKLINE_EVENT_SOURCE", public_url),
+        event_source=read.parsed("HOOKLINE_EVENT_SOURCE", _event_source, public_url),
         timeout_seconds_max=read.integer("HOOKLINE_TIMEOUT_SECONDS_MAX", 30, 1, 300),
         lease_seconds=read.integer("HOOKLINE_LEASE_SECONDS", 45, 1, 3600),
         max_in_flight=read.integer("HOOKLINE_MAX_IN_FLIGHT", 1000, 1, 100_000),
@@ -268,7 +271,24 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ip_network(word) for word in _words(text))
+    try:
+        return tuple(ip_network(word) for word in _words(text))
+    except ValueError as error:
+        raise ValueError(f"expected networks like 10.0.0.0/8, with commas between ({error})") from error
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    names = _words(text)
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f"expected whole host names, with commas between, found {name!r}")
+    return names
+
+
+def _event_source(text: str) -> str:
+    if not _URI_REFERENCE.fullmatch(text):
+        raise ValueError(f"expected a URI-reference (CloudEvents 1.0, `source`), found {text!r}")
+    return text
 
 
 def _roles(text: str) -> frozenset[str]:

@@ -175,6 +175,21 @@ def test_a_wrong_type_is_told_in_words(server: Server, body: bytes, message: str
     assert answer.json["validationErrors"][0]["message"] == message
 
 
+@pytest.mark.parametrize(
+    ("member", "value", "message"),
+    [
+        ("from", "yesterday", "expected an instant with an offset (RFC 3339), as 2026-11-23T08:00:00Z."),
+        ("from", "2026-11-23T08:00:00", "expected an instant with an offset (RFC 3339), as 2026-11-23T08:00:00Z."),
+        ("status", "broken", "expected succeeded or failed."),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_ones(server: Server, member: str, value: str, message: str) -> None:
+    body = {"from": "2026-11-23T08:00:00Z", "to": "2026-11-24T08:00:00Z", "status": "failed", member: value}
+    answer = server.call("POST", "/v1/replays", body)
+    assert answer.status == 400
+    assert answer.json["validationErrors"] == [{"field": member, "message": message}]
+
+
 def test_a_body_that_is_no_object_is_told_in_words(server: Server) -> None:
     answer = server.call("POST", "/v1/companies", b"[]")
     assert answer.status == 400

@@ -42,6 +42,11 @@ def test_a_name_outside_the_alphabet_is_not_taken(server: Server, name: str) -> 
     assert server.call("PUT", f"/v1/event-types/{name.replace(' ', '%20')}", {}).status in {400, 404}
 
 
+def test_a_name_that_is_refused_is_refused_once(server: Server) -> None:
+    answer = server.call("PUT", "/v1/event-types/a%20b", {})
+    assert [error["field"] for error in answer.json["validationErrors"]] == ["name"]
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

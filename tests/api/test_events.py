@@ -295,7 +295,10 @@ def test_an_id_in_a_conflict_refuses_its_whole_batch(server: Server, world: Worl
     batch = {"events": [{**good, "id": "free"}, {**good, "id": "taken", "data": {"a": 1}}]}
     answer = server.call("POST", "/v1/events/batch", batch)
     assert answer.status == 409
-    assert "event 1" in answer.json["detail"]
+    assert answer.json["detail"].startswith("events[1].id belongs to an event that differs")
+    alone = server.call("POST", "/v1/events", batch["events"][1])
+    assert alone.status == 409
+    assert alone.json["detail"].startswith("id belongs to an event that differs")
     assert server.call("GET", "/v1/events/free").status == 404
     again = {"events": [{**good, "id": "free"}, {**good, "id": "taken"}]}
     assert [each["id"] for each in server.call("POST", "/v1/events/batch", again).json["events"]] == ["free", "taken"]

@@ -83,8 +83,8 @@ def _event_type(name: str, body: NewEventType) -> EventType:
     v2_name = name if body.v2_name is UNSET else body.v2_name
     refused = [
         FieldError(field, f"{NAME_RULE}.")
-        for field, value in (("name", name), ("v1Name", v1_name), ("v2Name", v2_name))
-        if value is not None and not NAME.fullmatch(value)
+        for field, value in (("name", name), ("v1Name", body.v1_name), ("v2Name", body.v2_name))
+        if isinstance(value, str) and not NAME.fullmatch(value)
     ]
     description = body.description or None
     if description and (len(description) > DESCRIPTION_LENGTH_MAX or "\0" in description):

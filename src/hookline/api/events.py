@@ -53,7 +53,7 @@ async def publish(request: Request, api: Api) -> Response:
     """Answer 202 once the event and its deliveries are on disk."""
     body = await read_body(request, BODY_BYTES_MAX)
     result = await api.publisher.publish(decode(body, EventRequest), _key(request, body))
-    (event,) = _published(result, api)
+    (event,) = _published(result, api, "id")
     return json_response(
         {
             "id": event.id,
@@ -69,7 +69,7 @@ async def publish_batch(request: Request, api: Api) -> Response:
     """Answer 202 once all events and their deliveries are on disk; refuse all where one is refused."""
     body = await read_body(request, BATCH_BYTES_MAX)
     result = await api.publisher.publish_batch(decode(body, BatchRequest).events, _key(request, body))
-    events = _published(result, api)
+    events = _published(result, api, "events[{}].id")
     return json_response({"events": [{"id": event.id, "deliveries": event.deliveries} for event in events]}, 202)
 
 
@@ -82,7 +82,8 @@ def _key(request: Request, body: bytes) -> IdempotencyKey | None:
     return publishing.key_of(values[0].decode("latin-1"), request.scope["path"], body)
 
 
-def _published(result: Published | KeyConflict | IdConflict, api: Api) -> Sequence[Accepted]:
+def _published(result: Published | KeyConflict | IdConflict, api: Api, id_place: str) -> Sequence[Accepted]:
+    """Return what was accepted; `id_place` says where in the body the id of the event number `{}` stands."""
     match result:
         case Published(events=events):
             api.wake()
@@ -92,7 +93,7 @@ def _published(result: Published | KeyConflict | IdConflict, api: Api) -> Sequen
             raise Conflict("This Idempotency-Key was used with another request. Take a new key for a new request.")
         case IdConflict(index=index):
             raise Conflict(
-                f"The id of event {index} belongs to an event that differs from this one. "
+                f"{id_place.format(index)} belongs to an event that differs from this one. "
                 "Take a new id for a new event; the same event may be repeated under its id."
             )
 

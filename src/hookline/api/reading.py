@@ -8,7 +8,8 @@ import asyncio
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
+from enum import Enum
+from typing import Annotated, Any, Final, NoReturn, TypeVar, cast, get_args
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -60,6 +61,10 @@ _IN_WORDS: Final = {
 """How the decoder's types read to somebody who writes JSON."""
 _WHERE: Final = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<field>.*)`$", re.DOTALL)
 _MISSING: Final = re.compile(r"^Object missing required field `(?P<field>[^`]*)`$")
+_NO_INSTANT: Final = ("Invalid RFC3339 encoded datetime", "Expected `datetime` with a timezone component")
+_NO_CHOICE: Final = "Invalid enum value"
+"""How the decoder begins where it does not say what would have been right."""
+_AN_INSTANT: Final = "expected an instant with an offset (RFC 3339), as 2026-11-23T08:00:00Z."
 
 
 class Disconnected(Exception):
@@ -167,7 +172,7 @@ def query_instant(request: Request, name: str) -> int | None:
     try:
         return milliseconds(msgspec.convert(text.replace(" ", "+"), Instant), name)
     except msgspec.ValidationError:
-        raise Invalid.field(name, "expected an RFC 3339 instant with an offset, as 2026-11-23T08:00:00Z.") from None
+        raise Invalid.field(name, _AN_INSTANT) from None
 
 
 def list_limit(request: Request) -> int:
@@ -198,7 +203,7 @@ def decode(body: bytes, kind: type[Body]) -> Body:
         body.decode()  # msgspec leaves bytes that it takes over raw unchecked
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        _refuse(str(error))
+        _refuse(str(error), kind)
     except UnicodeDecodeError as error:
         raise Invalid(f"The body is not UTF-8: byte {error.start} cannot stand there.") from None
     except RecursionError:
@@ -295,10 +300,14 @@ def _too_large(bytes_max: int) -> TooLarge:
     return TooLarge(f"The body is over {bytes_max:,} bytes, the most that is read here.")
 
 
-def _refuse(message: str) -> NoReturn:
-    told = _TYPES.sub(_in_words, message)
-    where = _WHERE.match(told)
-    what, place = (where["what"], where["field"]) if where else (told, "")
+def _refuse(message: str, kind: object) -> NoReturn:
+    where = _WHERE.match(message)
+    what, place = (where["what"], where["field"]) if where else (message, "")
+    if what in _NO_INSTANT:
+        raise Invalid.field(place, _AN_INSTANT)
+    if what.startswith(_NO_CHOICE) and (choices := _choices(kind, place)):
+        raise Invalid.field(place, f"expected {' or '.join(choices)}.")
+    what = _TYPES.sub(_in_words, what)
     missing = _MISSING.match(what)
     if missing:
         field = f"{place}.{missing['field']}" if place else missing["field"]
@@ -306,6 +315,22 @@ def _refuse(message: str) -> NoReturn:
     if place:
         raise Invalid.field(place, f"{what[:1].lower()}{what[1:]}.")
     raise Invalid(f"The body: {what[:1].lower()}{what[1:]}.")
+
+
+def _choices(kind: Any, field: str) -> list[str]:
+    """Return what a member of the body `kind` may be; nothing where it is not one of a few words, or lies deeper."""
+    for member in msgspec.structs.fields(kind):
+        if member.encode_name == field:
+            return _words(member.type)
+    return []
+
+
+def _words(kind: Any) -> list[str]:
+    if isinstance(kind, str):  # within a Literal
+        return [kind]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(member.value) for member in kind]
+    return [word for part in get_args(kind) for word in _words(part)]
 
 
 def _in_words(types: re.Match[str]) -> str:
