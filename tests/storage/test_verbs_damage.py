@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable
 import apsw
 import asyncpg
 import pytest
+from msgspec.structs import replace
 from storage_samples import (
+    DAY_MS,
+    NOON_MS,
     HandClock,
     a_flight,
     a_publication,
@@ -22,9 +25,10 @@ from storage_samples import (
     states_of,
 )
 
-from hookline.model import DeliveryState, Subscription
+from hookline import replays
+from hookline.model import DeliveryState, Policies, ReplayState, Subscription
 from hookline.storage.postgres import PostgresStorage
-from hookline.storage.protocol import Fence, Published, Storage, Unreadable
+from hookline.storage.protocol import Fence, NewReplay, Published, Storage, Unreadable
 from hookline.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.anyio
@@ -168,3 +172,39 @@ async def test_what_a_node_cannot_serve_is_left_to_others(storage: Storage) -> N
     assert not here.more
     elsewhere = await claim(storage)
     assert [one.subscription_id for one in elsewhere.deliveries] == [1001]
+
+
+UNREADABLE_FOR_A_REPLAY = (
+    "UPDATE events SET data = substr(data, 1, 3) WHERE id = '{id}'",
+    "UPDATE recipients SET entries = 'x'",
+    "UPDATE subscriptions SET policies = '{{' WHERE id = 1002",
+)
+
+
+@pytest.mark.parametrize("sql", UNREADABLE_FOR_A_REPLAY)
+async def test_a_replay_of_what_is_damaged_ends_and_stops_no_other(
+    storage: Storage, damage: Damage, clock: HandClock, sql: str
+) -> None:
+    await populate(storage, {101: [1001]})
+    broken, whole = await published(storage, data=b'{"n":1}'), await published(storage, data=b'{"n":1}')
+    for claimed in (await claim(storage)).deliveries:
+        assert await settle(storage, claimed)
+    clock.now += 1_000
+    await create(storage, a_subscription(1002, policies=Policies(filter='{"n":{"lt":2}}')))
+    wanted = NewReplay(subscription_id=1002, company_id=None, from_at=NOON_MS, to_at=NOON_MS + DAY_MS, status=None)
+    asked = [await storage.create_replay(replace(wanted, subscription_id=number)) for number in (1002, 1001)]
+    await damage(sql.format(id=broken))
+    again = []
+    for _ in range(10):
+        await storage.step_replays(replays.FIRST)
+        made = await claim(storage)
+        again += [one.event_id for one in made.deliveries if one.subscription_id == 1001]
+        for claimed in made.deliveries:
+            assert await settle(storage, claimed)
+        await storage.park([fence for fence, _ in made.unreadable])
+    assert whole in again
+    for replay in asked:
+        assert replay
+        found = await storage.replay(replay.id)
+        assert found
+        assert found.state is ReplayState.DONE

@@ -6,9 +6,10 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from hookline.model import BUILT_IN_COMPANY_ID, DeliveryState, Replay, ReplayState
+from hookline.replays import Missing
 from hookline.storage import records
 from hookline.storage.protocol import NewReplay
-from hookline.storage.rows import DAY_MS, Row, first_id_of_day
+from hookline.storage.rows import DAMAGE, DAY_MS, Row, first_id_of_day
 
 WHOLE: Final = 0
 """Stands for the subscription in the part that a replay over several has besides theirs: it belongs to the operator's
@@ -88,6 +89,17 @@ def parts_to_store(replay: NewReplay, counted: Sequence[Counted]) -> Sequence[tu
     if replay.subscription_id is None:
         rows.append((WHOLE, BUILT_IN_COMPANY_ID, ReplayState.DONE, 0, 0, 0))
     return rows
+
+
+def is_taken(missing: Missing, entries: str | None, data: bytes) -> bool:
+    """Tell whether an event, of which this is stored, is one of the missing.
+
+    One that cannot be read is: what is made of it is parked where somebody sees it, and holds no replay up.
+    """
+    try:
+        return missing.takes(records.entries_of(entries), data)
+    except DAMAGE:
+        return True
 
 
 def names(replay: NewReplay) -> str | None:

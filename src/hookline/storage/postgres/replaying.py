@@ -26,12 +26,14 @@ from hookline.storage.replay_parts import (
     REPLAY_COLUMNS,
     Counted,
     Part,
+    is_taken,
     names,
     new_part,
     parts_to_store,
     read_part,
     read_replay,
 )
+from hookline.storage.rows import DAMAGE
 
 BODIES_MAX: Final = 1_000
 """Read at once where a filter is to be asked of each."""
@@ -245,11 +247,7 @@ async def _counted(connection: Any, part: Part) -> Counted:
         for start in range(0, len(lacking), BODIES_MAX):
             some = lacking[start : start + BODIES_MAX]
             bodies = await _bodies(connection, [row[:2] for row in some])
-            keys += [
-                key
-                for key, _, entries in some
-                if key in bodies and missing.takes(records.entries_of(entries), bodies[key])
-            ]
+            keys += [key for key, _, entries in some if key in bodies and is_taken(missing, entries, bodies[key])]
         missing = NOTHING_MISSING
     asked = _bindings(part, missing, looked_at=None)
     total, first, last = await connection.fetchrow(walk.counted, *asked)
@@ -369,9 +367,7 @@ async def _make(
         return []
     bodies = await _bodies(transaction.connection, [(one.event_key, one.event_bucket) for one in lacking])
     taken = [
-        one
-        for one in lacking
-        if one.event_key in bodies and missing.takes(records.entries_of(one.entries), bodies[one.event_key])
+        one for one in lacking if one.event_key in bodies and is_taken(missing, one.entries, bodies[one.event_key])
     ]
     ids = await transaction.draw(len(taken))
     made = [
@@ -404,7 +400,10 @@ async def _missing(connection: Any, part: Part) -> Missing:
     """Return what the subscription would get by what it and the catalogue are now."""
     if part.status is not None:
         return NOTHING_MISSING
-    subscription = await subscriptions.by_id(connection, part.subscription_id, part.company_id)
+    try:
+        subscription = await subscriptions.by_id(connection, part.subscription_id, part.company_id)
+    except DAMAGE:
+        return NOTHING_MISSING
     if subscription is None:
         return NOTHING_MISSING
     types = (await directory.catalogue(connection)).types.values()

@@ -21,6 +21,7 @@ from hookline.storage.replay_parts import (
     REPLAY_COLUMNS,
     Counted,
     Part,
+    is_taken,
     names,
     new_part,
     parts_to_store,
@@ -205,7 +206,7 @@ def _counted(connection: apsw.Connection, part: Part) -> Counted:
     if missing.demands is not None:
         # What a filter lets through only the filter can tell.
         lacking = _rows(connection, walk.counted_missing, asked)
-        keys = [key for key, data, entries in lacking if missing.takes(records.entries_of(entries), data)]
+        keys = [key for key, data, entries in lacking if is_taken(missing, entries, data)]
         asked["missing_types"] = "[]"
     ((total, first, last),) = _rows(connection, walk.counted, asked)
     ends = [key for key in (first, last, *keys[:1], *keys[-1:]) if key is not None]
@@ -266,7 +267,7 @@ def _open(transaction: Transaction, part: Part, room: int) -> tuple[int, int]:
     for key, event_type, delivery_id, *before, data, entries in found:
         if delivery_id is not None:
             again.append((delivery_id, *before))
-        elif data is None or missing.takes(records.entries_of(entries), data):
+        elif data is None or is_taken(missing, entries, data):
             made.append((transaction.counters.next_delivery(), key, missing.names[event_type]))
     if again:
         transaction.run(_REOPEN, (transaction.now, json_ids(row[0] for row in again)))
