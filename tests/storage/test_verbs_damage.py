@@ -1,6 +1,7 @@
 """A row that is not as it was written is told apart; everything around it is claimed as ever."""
 
 from collections.abc import Awaitable, Callable
+from random import Random
 
 import apsw
 import asyncpg
@@ -25,8 +26,11 @@ from storage_samples import (
     states_of,
 )
 
-from hookline import replays
-from hookline.model import DeliveryState, Policies, ReplayState, Subscription
+from hookline import circuit, replays
+from hookline.announcing import Announcer, announcement_of
+from hookline.lifecycle import GiveUp, Reason
+from hookline.model import BUILT_IN_COMPANY_ID, DeliveryState, Policies, ReplayState, Subscription
+from hookline.publishing import Publisher
 from hookline.storage.postgres import PostgresStorage
 from hookline.storage.protocol import Fence, NewReplay, Published, Storage, Unreadable
 from hookline.storage.sqlite import SqliteStorage
@@ -208,3 +212,26 @@ async def test_a_replay_of_what_is_damaged_ends_and_stops_no_other(
         found = await storage.replay(replay.id)
         assert found
         assert found.state is ReplayState.DONE
+
+
+@pytest.mark.parametrize("damaged", [1001, 1009])
+async def test_a_company_that_cannot_be_read_keeps_no_other_from_being_told(
+    storage: Storage, damage: Damage, clock: HandClock, damaged: int
+) -> None:
+    await populate(storage, {101: [1001], 102: [1002]})
+    for number, company_id in ((1009, BUILT_IN_COMPANY_ID), (1003, 102)):
+        await create(storage, a_subscription(number, company_id, event_types=(circuit.DEAD,)))
+    await published(storage, {101: [1001]})
+    await published(storage, {102: [1002]})
+    for claimed in (await claim(storage)).deliveries:
+        assert await settle(storage, claimed, GiveUp(Reason.EXHAUSTED))
+    ids = {notice.company_id: announcement_of(notice).id for notice in await storage.notices(10)}
+    await damage(f"UPDATE subscriptions SET policies = '{{' WHERE id = {damaged}")
+    random_bytes = Random(0).randbytes
+    publisher = Publisher(storage=storage, clock=clock, random_bytes=random_bytes, event_source="https://example.com")
+    await Announcer(storage, publisher).step()
+    assert await storage.notices(10) == ()
+    for company_id, hearing in ((101, {1009}), (102, {1003, 1009})):
+        told = await storage.event(ids[company_id], company_id=None, after_id=0, limit=100, attempts_max=0)
+        heard = {view.subscription_id for view in told.deliveries} if told else set()
+        assert heard == hearing - {damaged}
