@@ -30,6 +30,8 @@ class Mutant(NamedTuple):
 
 CLAIMING: Final = "storage/sqlite/claiming.py"
 SETTLING: Final = "storage/sqlite/settling.py"
+RECEIVERS: Final = "storage/sqlite/receivers.py"
+REDELIVERING: Final = "storage/sqlite/redelivering.py"
 PUBLISHING: Final = "storage/sqlite/publishing.py"
 SUBSCRIPTIONS: Final = "storage/sqlite/subscriptions.py"
 LANES: Final = "storage/sqlite/lanes.py"
@@ -109,7 +111,7 @@ MUTANTS: Final = (
     Mutant("shows no dead letter", SETTLING, "                return None, True", "                return None, False"),
     Mutant(
         "leaves a 410's lane open",
-        SETTLING,
+        RECEIVERS,
         "    transaction.run(_CLOSE, (json_ids(deactivated),))\n",
         "",
     ),
@@ -179,7 +181,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "shortens a hold",
-        SETTLING,
+        RECEIVERS,
         "coalesce(max(coalesce(hold_until, 0), g.column3), hold_until)",
         "coalesce(g.column3, hold_until)",
     ),
@@ -349,14 +351,14 @@ MUTANTS: Final = (
     Mutant(
         "looks at no lane after a settle",
         SETTLING,
-        "current, rules)\n        lanes.refresh(transaction, its_lanes)\n",
-        "current, rules)\n",
+        "holds, rules)\n        lanes.refresh(transaction, its_lanes)\n",
+        "holds, rules)\n",
     ),
     # redelivery
-    Mutant("redelivers with the retries used up", "storage/sqlite/replaying.py", "failures = 0, ", ""),
+    Mutant("redelivers with the retries used up", REDELIVERING, "failures = 0, ", ""),
     Mutant(
         "redelivers and wakes nobody",
-        "storage/sqlite/replaying.py",
+        REDELIVERING,
         "        lanes.wake(transaction, [subscription_id])\n",
         "",
     ),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from simulation.marks import MARKS
+from simulation.mutants import MUTANTS, PACKAGE, Mutant
 from simulation.play import Stage
 
 SEEDS = range(5_000)
@@ -33,3 +34,8 @@ def test_same_seed_plays_the_same(stage: Stage) -> None:
         stage.play(seed, first.append)
         stage.play(seed, second.append)
         assert first == second
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_each_bug_that_is_planted_elsewhere_still_has_its_place(mutant: Mutant) -> None:
+    assert mutant.before in (PACKAGE / mutant.file).read_text("utf-8")
