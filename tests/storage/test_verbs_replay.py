@@ -124,6 +124,31 @@ async def test_ended_deliveries_of_the_status_go_again_oldest_first(
     assert not await stepped(storage)
 
 
+@pytest.mark.parametrize("status", [None, SUCCEEDED, DEAD])
+async def test_erased_events_are_neither_counted_nor_sent(
+    storage: Storage, clock: HandClock, status: DeliveryState | None
+) -> None:
+    await populate(storage, {101: [1001]})
+    verdict = None if status is SUCCEEDED else GIVEN_UP
+    erased, kept = await ended(storage, verdict, verdict)
+    await storage.erase(erased)
+    clock.now += 1_000
+    replay = await asked(storage, status=status)
+    assert replay.total == 1
+    assert [one.event_id for one in await to_the_end(storage, replay)] == [kept]
+    finished = await now(storage, replay)
+    assert (finished.state, finished.done) == (DONE, 1)
+
+
+async def test_an_erased_event_that_a_subscription_missed_is_not_counted(storage: Storage, clock: HandClock) -> None:
+    await populate(storage, {101: []})
+    await storage.erase(await published(storage, {101: []}))
+    clock.now += 1_000
+    await create(storage, a_subscription(1001, 101))
+    replay = await asked(storage)
+    assert (replay.state, replay.total) == (DONE, 0)
+
+
 async def test_only_events_accepted_within_the_time_are_taken(storage: Storage, clock: HandClock) -> None:
     await populate(storage, {101: [1001]})
     ids = []

@@ -68,9 +68,13 @@ _FOUND: Final = f"""
 SELECT walked.event_key, walked.event_bucket, walked.event_type, walked.entries, d.id, d.state, d.failures, d.losses,
   d.reason, d.settled_at
 {_TAKEN} LIMIT $13"""
-_COUNTED: Final = f"SELECT count(*), min(walked.event_key), max(walked.event_key) {_TAKEN}"
+_COUNTED: Final = f"""
+SELECT count(*), min(walked.event_key), max(walked.event_key) {_TAKEN} AND walked.event_key <> all($13::bigint[])"""
 _COUNTED_MISSING: Final = f"SELECT walked.event_key, walked.event_bucket, walked.entries {_TAKEN} AND d.id IS NULL"
 
+_ERASED: Final = """
+SELECT key FROM events WHERE bucket = any($1::smallint[]) AND data IS NULL AND key > $2 AND key <= $3"""
+"""Few, and with an index of their own: so a count touches no other event."""
 _BODIES: Final = """
 SELECT key, data FROM events WHERE bucket = any($1::smallint[]) AND key = any($2::bigint[]) AND data IS NOT NULL"""
 _SIZES: Final = """
@@ -187,7 +191,12 @@ _DEAD_ALONE: Final = _Walk(_WALKED_DEAD)
 async def count(connection: Any, replay: NewReplay, wall: int) -> Sequence[Counted]:
     """Return each subscription's part with what it comes to. Reads, for as long as there is much to count."""
     rows = await connection.fetch(_SUBSCRIPTIONS, replay.subscription_id, replay.company_id)
-    return [await _counted(connection, new_part(replay, row[0], row[1], wall)) for row in rows]
+    parts = [new_part(replay, row[0], row[1], wall) for row in rows]
+    if not parts:
+        return []
+    keys = await connection.fetch(_ERASED, buckets.EVERY, parts[0].cursor, parts[0].last_key)  # of the same time all
+    erased = [key for (key,) in keys]
+    return [await _counted(connection, part, erased) for part in parts]
 
 
 async def create(transaction: Transaction, replay: NewReplay, counted: Sequence[Counted], wall: int) -> Replay | None:
@@ -238,7 +247,7 @@ async def cancel(transaction: Transaction, replay_id: int) -> bool:
     return True
 
 
-async def _counted(connection: Any, part: Part) -> Counted:
+async def _counted(connection: Any, part: Part, erased: Sequence[int]) -> Counted:
     walk, missing = _walk(part), await _missing(connection, part)
     keys: list[int] = []
     if missing.demands is not None:
@@ -250,7 +259,7 @@ async def _counted(connection: Any, part: Part) -> Counted:
             keys += [key for key, _, entries in some if key in bodies and is_taken(missing, entries, bodies[key])]
         missing = NOTHING_MISSING
     asked = _bindings(part, missing, looked_at=None)
-    total, first, last = await connection.fetchrow(walk.counted, *asked)
+    total, first, last = await connection.fetchrow(walk.counted, *asked, erased)
     ends = [key for key in (first, last, *keys[:1], *keys[-1:]) if key is not None]
     if not ends:
         return Counted(part, 0)

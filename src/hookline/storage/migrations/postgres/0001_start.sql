@@ -222,6 +222,7 @@ CREATE TABLE events (
 -- distribute: bucket
 CREATE TABLE events_rest PARTITION OF events DEFAULT;
 ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (key, bucket);
+CREATE INDEX events_erased ON events (key) WHERE data IS NULL;
 
 CREATE TABLE recipients (
   company_id integer NOT NULL,
