@@ -117,6 +117,16 @@ def test_trouble_with_the_key_is_found(key: str, held: bytes, state: State, word
     assert words in str(found.next_step)
 
 
+def test_database_of_development_is_told_from_one_without_its_key(tmp_path: Path) -> None:
+    ours = settings(DATABASE_URL=f"sqlite:///{tmp_path / 'h.db'}", SECRET_KEY="")
+    (without,) = diagnosis.of_key(ours, WELL)
+    assert "openssl rand" in str(without.next_step)
+    (tmp_path / "h.db.key").write_text(keys(NEW))
+    (found,) = diagnosis.of_key(ours, WELL)
+    assert found.state is State.ERROR
+    assert "--dev" in str(found.next_step)
+
+
 def test_lost_key_of_development_is_found(tmp_path: Path) -> None:
     ours = settings(MODE="development", DATABASE_URL=f"sqlite:///{tmp_path / 'h.db'}")
     assert [each.state for each in diagnosis.of_key(ours, WELL)] == [State.OK]

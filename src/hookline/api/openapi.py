@@ -78,7 +78,12 @@ def _query(name: str, schema: Schema, text: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema, "description": text}
 
 
-COMPANY: Final = _query("companyId", ID, "The company an operator acts for: required on POST, narrows elsewhere.")
+COMPANY: Final = _query(
+    "companyId",
+    ID,
+    "The company an operator acts for: required on POST, narrows elsewhere. 1 is the built-in company `operator`, whose"
+    " subscriptions get the operational events of all.",
+)
 PAGING: Final = (
     _query("limit", {"type": "integer", "minimum": 1, "default": 50}, "How many; more than 200 counts as 200."),
     _query("cursor", TEXT, "`next` of the page before."),

@@ -148,11 +148,10 @@ def of_key(settings: Settings, found: Inspection | None) -> Iterator[Finding]:
             yield ok("key", "development makes one at its first start.")
         return
     if not settings.secret_keys:
-        yield error(
-            "key",
-            "HOOKLINE_SECRET_KEY is not set, and production needs it.",
-            "Set it as the servers have it. For a new installation: openssl rand -base64 32",
-        )
+        next_step = "Set it as the servers have it. For a new installation: openssl rand -base64 32"
+        if local_files.key_file(settings).exists():
+            next_step = f"{local_files.key_file(settings)} is development's: if that is meant, look with --dev."
+        yield error("key", "HOOKLINE_SECRET_KEY is not set, and production needs it.", next_step)
         return
     if found is None or found.schema != found.schema_wanted:
         return
