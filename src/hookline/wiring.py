@@ -224,8 +224,11 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                 targets=targets,
                 clock=clock,
                 telemetry=telemetry,
-                slow_chores=[Validator(storage, sender, targets, _host(settings.public_url)).step],
-                chores=[Announcer(storage, publisher).step, Retention(storage, clock, settings.retention_days).step],
+                slow_chores=[
+                    Validator(storage, sender, targets, _host(settings.public_url)).step,
+                    Announcer(storage, publisher).step,
+                ],
+                chores=[Retention(storage, clock, settings.retention_days).step],
             )
         authenticator = Authenticator(
             storage,
