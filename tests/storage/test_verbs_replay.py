@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+import apsw
+import asyncpg
 import pytest
 from msgspec.structs import replace
 from storage_samples import (
@@ -38,7 +40,9 @@ from storage_samples import (
 from hookline import replays
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import DeliveryState, Entry, EventType, PayloadVersion, Policies, Replay, ReplayState
+from hookline.storage.postgres import PostgresStorage
 from hookline.storage.protocol import Claimed, NewReplay, Published, Storage
+from hookline.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.anyio
 
@@ -390,6 +394,34 @@ async def test_it_ends_with_its_subscription(storage: Storage, clock: HandClock)
     assert (await now(storage, replay)).state is CANCELLED
     assert not (await storage.step_replays(replays.FIRST)).is_running
     assert (await claim(storage)).deliveries == ()
+
+
+async def test_with_its_subscription_goes_what_it_had_open(storage: Storage, clock: HandClock) -> None:
+    await populate(storage, {101: [1001]})
+    await ended(storage, GIVEN_UP, GIVEN_UP)
+    clock.now += 1_000
+    await asked(storage)
+    await stepped(storage)
+    assert await _noted(storage) == 1
+    assert await storage.delete_subscription(1001)
+    await stepped(storage)
+    assert await storage.close_deleted(10) == 1
+    await stepped(storage)
+    assert await _noted(storage) == 0
+
+
+async def _noted(storage: Storage) -> int:
+    """How much is noted as open for replays: no verb tells."""
+    sql = "SELECT count(*) FROM replayed"
+    if isinstance(storage, SqliteStorage):
+        return int(apsw.Connection(storage._path).execute(sql).get)
+    assert isinstance(storage, PostgresStorage)
+    connection = await asyncpg.connect(storage._dsn)
+    try:
+        await connection.execute("SELECT set_config('hookline.all', 'on', false)")
+        return int(await connection.fetchval(sql))
+    finally:
+        await connection.close()
 
 
 async def test_too_many_at_once_are_refused(storage: Storage, clock: HandClock) -> None:

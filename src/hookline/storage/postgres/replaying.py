@@ -287,6 +287,7 @@ async def step(transaction: Transaction, place: tuple[int, int]) -> ReplayStep:
     for part, row in zip(parts, rows, strict=True):
         if row[-1]:
             await _advance(transaction, part, part.cursor, ReplayState.CANCELLED)
+            await connection.fetch(_LET_GO, its_buckets, [part.subscription_id], part.replay_id)
         elif part.subscription_id in open_slots:
             has_moved |= await _go_on(transaction, part, open_slots[part.subscription_id], open_now, woken)
     await lanes.write(transaction, await lanes.lock(transaction, woken))

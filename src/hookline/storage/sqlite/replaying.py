@@ -228,6 +228,7 @@ def step(transaction: Transaction, place: tuple[int, int]) -> ReplayStep:
     for part, (*_, slots, is_open, is_deleted) in zip(parts, rows, strict=True):
         if is_deleted:
             transaction.run(_ADVANCE, (part.replay_id, part.subscription_id, part.cursor, ReplayState.CANCELLED))
+            _rows(transaction.connection, _LET_GO, (json_ids([part.subscription_id]), part.replay_id))
         elif is_open:
             has_moved |= _go_on(transaction, part, slots)
     is_last = len(parts) < replays.PARTS_MAX
