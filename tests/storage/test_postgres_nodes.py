@@ -254,6 +254,22 @@ async def test_a_grant_that_waits_behind_a_change_of_the_url_opens_nothing(open_
     assert (await claim(node)).deliveries == ()
 
 
+async def test_a_redelivery_that_waits_behind_an_erasure_opens_nothing(open_node: OpenNode, someone: Any) -> None:
+    node = await open_node()
+    await populate(node, {101: [1001]})
+    await publish(node)
+    claimed = await claim_one(node)
+    assert await settle(node, claimed)
+    async with someone.transaction():
+        await someone.execute("UPDATE events SET data = NULL")
+        redelivering = asyncio.create_task(node.redeliver(1001, claimed.id))
+        await _until_waiting(someone, 1)
+    found = await redelivering
+    assert found
+    assert found.is_erased
+    assert (await delivery_of(node, claimed)).state is DeliveryState.SUCCEEDED
+
+
 async def _until_waiting(someone: Any, count: int) -> None:
     """Wait until so many sessions wait for a lock. Not by pg_stat_activity, which a transaction sees only once."""
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"

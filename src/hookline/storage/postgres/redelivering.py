@@ -23,7 +23,8 @@ FROM (
   ) AS d JOIN subscriptions AS s ON s.id = $3 AND s.bucket = d.bucket
 WHERE s.bucket = any($1) AND s.deleted_at IS NULL"""
 
-_EVENT: Final = "SELECT id, data IS NULL FROM events WHERE bucket = $1::smallint AND key = $2"
+_EVENT: Final = "SELECT id, data IS NULL FROM events WHERE bucket = $1::smallint AND key = $2 FOR SHARE"
+"""Locked: whoever erases it at the same time comes before, and is seen, or after, and cancels what is opened here."""
 
 
 async def redeliver(transaction: Transaction, subscription_id: int, delivery_id: int) -> Redelivery | None:
