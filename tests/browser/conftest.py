@@ -1,4 +1,7 @@
-"""One scene and one browser for all of these tests; where no browser is installed they say so and are skipped."""
+"""One scene and one browser for a file of tests; where no browser is installed they say so and are skipped.
+
+No longer: its driver keeps an event loop running in the thread of the tests, in which no other test could run one.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +13,7 @@ from browser.scene import Scene
 from e2e.harness import OPERATOR_TOKEN
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     if PROGRAM is None:
         pytest.skip(MISSING)
@@ -19,7 +22,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     scene.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(scene: Scene) -> Iterator[Any]:  # noqa: ARG001 - no browser is started where there is none
     with browser() as running:
         yield running
@@ -53,7 +56,7 @@ def watched(chromium: Any, scene: Scene) -> Iterator[Any]:
     assert watch.wrong == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(chromium: Any, scene: Scene) -> Any:
     """Give the cookies of an operator's session."""
     context = chromium.new_context()
