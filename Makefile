@@ -8,12 +8,13 @@ SEED ?= 1000
 ORDERS ?= 40
 VENV := .venv
 FAILOVER := .venv-failover
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check interleave failover simulate powercut chaos mutants bench format pages wheel picture screenshots lock clean
+.PHONY: help run demo test check docs interleave failover simulate powercut chaos mutants bench format pages wheel picture screenshots lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -27,7 +28,7 @@ demo: $(READY) ## show an event published, failed, retried and delivered
 test: $(READY) ## run all tests; none needs a service that is started by hand
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-check: $(READY) ## check format, lint, types and generated pages
+check: $(READY) docs ## check format, lint, types, generated pages and the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -63,6 +64,10 @@ format: $(READY) ## format the code
 pages: $(READY) ## write the pages that are generated from code
 	$(BIN)/python docs/lifecycle.py
 
+docs: $(READY) $(DOCS)/.ready ## build the documentation in site/; a link that leads nowhere is an error
+	$(BIN)/python docs/api.py docs/api.md
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 wheel: $(READY) ## build the wheel in dist/; what it holds is tested by tests/deploy
 	$(BIN)/python -m hatchling build --target wheel
 
@@ -78,9 +83,10 @@ lock: $(READY) ## resolve the dependencies again
 	$(COMPILE) --upgrade pyproject.toml --group pyproject.toml:dev -o requirements-dev.lock
 	$(COMPILE) --upgrade --group pyproject.toml:build -o requirements-build.lock
 	$(COMPILE) --upgrade --group pyproject.toml:failover -o requirements-failover.lock
+	$(COMPILE) --upgrade --group pyproject.toml:docs -o requirements-docs.lock
 
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) $(FAILOVER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(FAILOVER) $(DOCS) site docs/api.md .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -95,4 +101,9 @@ $(READY): requirements-dev.lock pyproject.toml
 $(FAILOVER)/.ready: requirements-failover.lock
 	$(PYTHON) -m venv $(FAILOVER)
 	$(FAILOVER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-failover.lock
+	@touch $@
+
+$(DOCS)/.ready: requirements-docs.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
 	@touch $@

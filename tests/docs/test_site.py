@@ -1,0 +1,93 @@
+"""The documentation as it is built: no link leads nowhere, and no page asks anybody else for anything."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+MKDOCS: Final = ROOT / ".venv-docs" / "bin" / "mkdocs"
+ELEMENT: Final = re.compile(
+    r"<(?:link|script|img|iframe|source|object|embed)\b[^>]*?\b(?:href|src|data|srcset)=[\"']?((?:https?:)?//[^\"' >]+)"
+)
+STYLE: Final = re.compile(r"(?:url\(|@import\s)\s*[\"']?((?:https?:)?//[^\"') ]+)")
+DIAGRAM: Final = re.compile(r'class="mermaid"')
+"""The theme would fetch a script from a stranger to draw one."""
+
+pytestmark = pytest.mark.skipif(not MKDOCS.exists(), reason="`make docs` makes the environment that builds the site")
+
+
+def copied(place: Path) -> Path:
+    """Lay out the sources of the site in `place`, and return where its pages are."""
+    pages = place / "docs"
+    shutil.copytree(ROOT / "docs", pages)
+    shutil.copy(ROOT / "mkdocs.yml", place)
+    subprocess.run([sys.executable, ROOT / "docs" / "api.py", pages / "api.md"], check=True)
+    return pages
+
+
+def build(place: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [MKDOCS, "build", "--strict"],
+        cwd=place,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def outside(text: str) -> list[str]:
+    """Return what a browser would fetch from elsewhere when it shows this."""
+    return ELEMENT.findall(text) + STYLE.findall(text) + DIAGRAM.findall(text)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("site")
+    copied(place)
+    built = build(place)
+    assert built.returncode == 0, built.stderr
+    return place / "site"
+
+
+def test_no_page_loads_anything_from_outside(site: Path) -> None:
+    pages = [*site.rglob("*.html"), *site.rglob("*.css"), *site.rglob("*.svg")]
+
+    assert len([page for page in pages if page.suffix == ".html"]) > 15
+    assert {page.name: found for page in pages if (found := outside(page.read_text(encoding="utf-8")))} == {}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        '<link rel="stylesheet" href="https://fonts.example/css">',
+        '<script async src="//cdn.example/x.js"></script>',
+        "<img alt='' src='http://badge.example/x.svg'>",
+        "@import 'https://fonts.example/css';",
+        "a { background: url(//pictures.example/a.png) }",
+        '<pre class="mermaid"><code>graph TD</code></pre>',
+    ],
+)
+def test_a_planted_load_is_found(planted: str) -> None:
+    assert outside(planted)
+    assert not outside('<a href="https://www.example.org/">elsewhere</a> <img src="images/path.svg">')
+
+
+@pytest.mark.parametrize("line", ["[a](nowhere.md)", "[a](settings.md#nowhere)", "[a](../README.md)", "[a](#nowhere)"])
+def test_a_planted_link_that_leads_nowhere_fails_the_build(tmp_path: Path, line: str) -> None:
+    page = copied(tmp_path) / "alerts.md"
+    page.write_text(f"{page.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
+
+    assert build(tmp_path).returncode == 1
+
+
+def test_a_page_that_no_menu_names_fails_the_build(tmp_path: Path) -> None:
+    (copied(tmp_path) / "forgotten.md").write_text("# Forgotten\n", encoding="utf-8")
+
+    assert build(tmp_path).returncode == 1
