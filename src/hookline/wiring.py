@@ -47,6 +47,7 @@ from hookline.storage.inspection import SUBSCRIPTIONS_MAX, Inspection
 from hookline.storage.migrate import migrations
 from hookline.storage.protocol import Storage, SubscriptionQuery
 from hookline.storage.rows import DAMAGE
+from hookline.tallying import Tallying
 from hookline.telemetry import Telemetry
 from hookline.tokens import new_token
 from hookline.validating import Validator
@@ -228,7 +229,10 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
                     Validator(storage, sender, targets, _host(settings.public_url)).step,
                     Announcer(storage, publisher).step,
                 ],
-                chores=[Retention(storage, clock, settings.retention_days).step],
+                chores=[
+                    Retention(storage, clock, settings.retention_days).step,
+                    Tallying(storage, clock).step,
+                ],
             )
         authenticator = Authenticator(
             storage,

@@ -34,6 +34,7 @@ from hookline.model import (
     Timings,
     Token,
 )
+from hookline.tallies import Level
 
 Item = TypeVar("Item")
 
@@ -430,6 +431,32 @@ class SubscriptionQuery(Struct, frozen=True, kw_only=True):
     limit: int | None = None
 
 
+class TallyQuery(Struct, frozen=True, kw_only=True):
+    """Sums of what was counted of the log (see `tallies`), in cells of `cell_ms`, a multiple of `span_ms`."""
+
+    level: Level
+    span_ms: int
+    """Of the cells to sum up: one of those kept for the level."""
+    cell_ms: int
+    from_at: int
+    """Cells that begin at or after this instant, which is the beginning of one."""
+    subject_ids: tuple[int, ...] | None = (0,)
+    """Of companies or subscriptions, by the level; None: of every company."""
+    company_id: int | None = None
+    """Only what is this company's; None: whosever it is."""
+
+
+class Tally(Struct, frozen=True):
+    """How many of one measure and class there were in a cell of a subject."""
+
+    subject_id: int
+    begins_at: int
+    measure: str
+    """`tallies.Measure`, or the `ErrorClass` of failed attempts."""
+    span_class: int
+    count: int
+
+
 class Page(Struct, Generic[Item], frozen=True, kw_only=True):
     """Items by id ascending, and the id to go on after."""
 
@@ -645,6 +672,35 @@ class Storage(Protocol):
 
         `company_id` None: of all companies. Looks at every lane, so it is for people and not for a hot path.
         """
+        ...
+
+    # what was counted, for charts
+
+    async def tally(self, limit: int) -> bool:
+        """Count some of what the log and the events have new, each row once; True: there is more to count at once.
+
+        One node does it at a time. What is younger than half a minute may be left for later.
+        """
+        ...
+
+    async def tally_backlog(self, late_ms: int) -> None:
+        """Count a look at the backlog: its oldest due delivery is so late. Repeating it counts another."""
+        ...
+
+    async def forget_tallies(self, limit: int) -> bool:
+        """Remove up to `limit` of each sort of tallies that have had their time; True: there may be more."""
+        ...
+
+    async def tallies(self, query: TallyQuery) -> tuple[Tally, ...]:
+        """Read tallies, in no order."""
+        ...
+
+    async def waiting(self, subscription_ids: Sequence[int], at_most: int) -> Mapping[int, int]:
+        """Count the open deliveries of each subscription, no further than `at_most`."""
+        ...
+
+    async def last_success_at(self, subscription_id: int, among: int) -> int | None:
+        """Read when an attempt of the subscription succeeded last; None: none of the latest `among` did."""
         ...
 
     # replays

@@ -30,6 +30,7 @@ from hookline.storage.postgres import (
     schema,
     settling,
     subscriptions,
+    tallying,
     upkeep,
     validating,
 )
@@ -66,6 +67,8 @@ from hookline.storage.protocol import (
     Routes,
     Settlement,
     SubscriptionQuery,
+    Tally,
+    TallyQuery,
 )
 from hookline.telemetry import Telemetry
 
@@ -250,6 +253,30 @@ class PostgresStorage:
     async def troubled(self, company_id: int | None, limit: int) -> Mapping[int, Health]:
         return await self._database.read_as(
             company_id, lambda connection: health.troubled(connection, company_id, limit)
+        )
+
+    # what was counted
+
+    async def tally(self, limit: int) -> bool:
+        return await self._database.write(lambda transaction: tallying.tally(transaction, limit))
+
+    async def tally_backlog(self, late_ms: int) -> None:
+        await self._database.write(lambda transaction: tallying.note_late(transaction, late_ms))
+
+    async def forget_tallies(self, limit: int) -> bool:
+        return await self._database.write(lambda transaction: tallying.forget(transaction, limit))
+
+    async def tallies(self, query: TallyQuery) -> tuple[Tally, ...]:
+        return await self._database.read_as(query.company_id, lambda connection: tallying.read(connection, query))
+
+    async def waiting(self, subscription_ids: Sequence[int], at_most: int) -> Mapping[int, int]:
+        return await self._database.read_as(
+            None, lambda connection: tallying.waiting(connection, subscription_ids, at_most)
+        )
+
+    async def last_success_at(self, subscription_id: int, among: int) -> int | None:
+        return await self._database.read_as(
+            None, lambda connection: tallying.last_success_at(connection, subscription_id, among)
         )
 
     # replays

@@ -45,6 +45,8 @@ from hookline.storage.protocol import (
     Routes,
     Settlement,
     SubscriptionQuery,
+    Tally,
+    TallyQuery,
 )
 from hookline.storage.sqlite import (
     accounts,
@@ -60,6 +62,7 @@ from hookline.storage.sqlite import (
     replaying,
     schema,
     subscriptions,
+    tallying,
     upkeep,
     validating,
 )
@@ -243,6 +246,29 @@ class SqliteStorage:
 
     async def troubled(self, company_id: int | None, limit: int) -> Mapping[int, Health]:
         return await self._look_up(lambda connection: health.troubled(connection, company_id, limit))
+
+    # what was counted
+
+    async def tally(self, limit: int) -> bool:
+        counted = await self._read(lambda connection: tallying.count(connection, limit))
+        if counted.next_place == counted.place:
+            return False
+        return await self._write(lambda transaction: tallying.add(transaction, counted))
+
+    async def tally_backlog(self, late_ms: int) -> None:
+        await self._write(lambda transaction: tallying.note_late(transaction, late_ms))
+
+    async def forget_tallies(self, limit: int) -> bool:
+        return await self._write(lambda transaction: tallying.forget(transaction, limit))
+
+    async def tallies(self, query: TallyQuery) -> tuple[Tally, ...]:
+        return await self._read(lambda connection: tallying.read(connection, query))
+
+    async def waiting(self, subscription_ids: Sequence[int], at_most: int) -> Mapping[int, int]:
+        return await self._look_up(lambda connection: tallying.waiting(connection, subscription_ids, at_most))
+
+    async def last_success_at(self, subscription_id: int, among: int) -> int | None:
+        return await self._look_up(lambda connection: tallying.last_success_at(connection, subscription_id, among))
 
     # replays
 

@@ -350,6 +350,33 @@ CREATE INDEX attempts_of_delivery ON attempts (delivery_id, number);
 -- With all that a count asks for but the type: a total, and the way to a deep page, touch no row.
 CREATE INDEX attempts_log ON attempts (subscription_id, id) INCLUDE (company_id, bucket, http_status, created_at);
 
+-- The log counted by cells of time, for charts: see tallies.py. Whatever is wrong here is wrong on a chart and nowhere else.
+CREATE TABLE tallies (
+  level text NOT NULL,
+  subject_id integer NOT NULL,          -- of the company or the subscription; 0: the installation
+  company_id integer NOT NULL,          -- whose they are; 0: the installation's
+  span_ms bigint NOT NULL,              -- of the cell
+  begins_at bigint NOT NULL,
+  count bigint NOT NULL,
+  class integer NOT NULL,               -- of a span, or the status; 0: of neither
+  measure text COLLATE "C" NOT NULL,    -- tallies.Measure, or why attempts failed
+  bucket smallint NOT NULL              -- of the company; of the installation's: the first of the group that counted
+) WITH (fillfactor = 70);               -- counts of the cells of now are raised again and again: room to stay on the page
+-- distribute: bucket
+ALTER TABLE tallies ADD CONSTRAINT tallies_pkey
+  PRIMARY KEY (level, subject_id, span_ms, begins_at, measure, class, bucket);
+ALTER TABLE tallies ADD CONSTRAINT tallies_level CHECK (level IN ('installation', 'company', 'subscription'));
+CREATE INDEX tallies_age ON tallies (level, span_ms, begins_at);
+
+-- How far the log is counted, for each group of buckets: its row is that of the group's first. Whoever holds it counts.
+CREATE TABLE tallied (
+  attempt_id bigint NOT NULL,
+  event_key bigint NOT NULL,
+  bucket smallint NOT NULL
+);
+-- distribute: bucket
+ALTER TABLE tallied ADD CONSTRAINT tallied_pkey PRIMARY KEY (bucket);
+
 -- What is to be told as an operational event, written with the change that it tells of; goes once it is published.
 CREATE TABLE notices (
   id bigint NOT NULL,
@@ -426,6 +453,7 @@ ALTER TABLE replayed ADD CONSTRAINT replayed_state CHECK (state IN ('succeeded',
 -- --- what every installation begins with -----------------------------------------------------------------------------
 
 INSERT INTO installation (only_row, change_counter, catalogue_revision, probed_at) VALUES (true, 1, 1, 0);
+INSERT INTO tallied (attempt_id, event_key, bucket) SELECT 0, 0, bucket FROM generate_series(0, 255) AS bucket;
 -- The company that operational events are also for; no event can name it.
 INSERT INTO companies (id, name, created_at, bucket) VALUES (1, 'operator', 0, 1);
 
@@ -523,6 +551,12 @@ CREATE POLICY ended_deliveries_of_reader ON ended_deliveries USING (
 ALTER TABLE attempts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE attempts FORCE ROW LEVEL SECURITY;
 CREATE POLICY attempts_of_reader ON attempts USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE tallies ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tallies FORCE ROW LEVEL SECURITY;
+CREATE POLICY tallies_of_reader ON tallies USING (
   (SELECT current_setting('hookline.all', true)) = 'on'
   OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
 

@@ -188,16 +188,36 @@ CREATE TABLE attempts (
   connect_ms INTEGER,
   tls_ms INTEGER,
   wait_ms INTEGER,
-  request_head BLOB,
-  response_head BLOB,
-  response_body BLOB,
   created_at INTEGER NOT NULL,
   next_attempt_at INTEGER,
   dead_lettered INTEGER NOT NULL CHECK (dead_lettered IN (0, 1)),
+  request_head BLOB,                    -- what is large stands last: who counts never reads over it
+  response_head BLOB,
+  response_body BLOB,
   UNIQUE (delivery_id, number)
 ) STRICT;
 -- With all that a count asks for but the type: a total, and the way to a deep page, touch no row.
 CREATE INDEX attempts_log ON attempts (subscription_id, id, http_status, created_at);
+
+-- The log counted by cells of time, for charts: see tallies.py. Whatever is wrong here is wrong on a chart and nowhere else.
+CREATE TABLE tallies (
+  level TEXT NOT NULL CHECK (level IN ('installation', 'company', 'subscription')),
+  subject_id INTEGER NOT NULL,          -- of the company or the subscription; 0: the installation
+  span_ms INTEGER NOT NULL,             -- of the cell
+  begins_at INTEGER NOT NULL,
+  measure TEXT NOT NULL,                -- tallies.Measure, or why attempts failed
+  class INTEGER NOT NULL,               -- of a span, or the status; 0: of neither
+  count INTEGER NOT NULL,
+  PRIMARY KEY (level, subject_id, span_ms, begins_at, measure, class)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tallies_age ON tallies (level, span_ms, begins_at);
+
+-- How far the log is counted.
+CREATE TABLE tallied (
+  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  attempt_id INTEGER NOT NULL,
+  event_key INTEGER NOT NULL
+) STRICT;
 
 -- What is to be told as an operational event, written with the change that it tells of; goes once it is published.
 CREATE TABLE notices (
@@ -266,6 +286,7 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
 
 INSERT INTO installation VALUES (1, 1, 1, 0);
+INSERT INTO tallied VALUES (1, 0, 0);
 -- The company that operational events are also for; no event can name it.
 INSERT INTO companies (id, name, created_at) VALUES (1, 'operator', 0);
 
