@@ -40,6 +40,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         port=8080,
         public_url="http://127.0.0.1:8080",
         trusted_proxies=(),
+        portal_origins=(),
         operator_token=None,
         secret_keys=(bytes(range(32)),),
         allow_http=False,
@@ -95,6 +96,13 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ("PUBLIC_URL", "https://hooks.example.com/", "public_url", "https://hooks.example.com"),
     ("PUBLIC_URL", "https://example.com:8443/hooks", "public_url", "https://example.com:8443/hooks"),
     ("TRUSTED_PROXIES", "10.0.0.0/8, ::1", "trusted_proxies", (ip_network("10.0.0.0/8"), ip_network("::1/128"))),
+    ("PORTAL_ORIGINS", "https://app.example.com", "portal_origins", ("https://app.example.com",)),
+    (
+        "PORTAL_ORIGINS",
+        " https://a.example:8443,https://b.example\n https://a.example:8443, ",
+        "portal_origins",
+        ("https://a.example:8443", "https://b.example"),
+    ),
     ("OPERATOR_TOKEN", "x" * 32, "operator_token", "x" * 32),
     ("OPERATOR_TOKEN", "~" * 256, "operator_token", "~" * 256),
     ("SECRET_KEY", f"{KEY}, {OTHER_KEY}", "secret_keys", (bytes(range(32)), bytes(32))),
@@ -124,6 +132,21 @@ def test_what_is_right_is_read(name: str, text: str, field: str, expected: Any) 
 
 
 BAD = [
+    ("PORTAL_ORIGINS", "app.example.com"),
+    ("PORTAL_ORIGINS", "https://app.example.com/"),
+    ("PORTAL_ORIGINS", "https://App.example.com"),
+    ("PORTAL_ORIGINS", "https://*.example.com"),
+    ("PORTAL_ORIGINS", "*"),
+    ("PORTAL_ORIGINS", "https://a.example; script-src *"),
+    ("PORTAL_ORIGINS", "https://u@a.example"),
+    ("PORTAL_ORIGINS", "https://a.example:65536"),
+    ("PORTAL_ORIGINS", "https://a.example:0"),
+    ("PORTAL_ORIGINS", "https://[::1]"),
+    ("PORTAL_ORIGINS", "http://app.example.com"),
+    ("PORTAL_ORIGINS", "http://localhost:3000"),
+    ("PORTAL_ORIGINS", "null"),
+    ("PORTAL_ORIGINS", ","),
+    ("PORTAL_ORIGINS", " ".join(f"https://{number}.example" for number in range(51))),
     ("MODE", "dev"),
     ("DATABASE_URL", "hookline.db"),
     ("DATABASE_URL", "sqlite://hookline.db"),
@@ -310,3 +333,15 @@ def test_names_that_only_begin_alike_are_no_slips() -> None:
     ]
     of_ours = ["HOOKLINE_URL", "HOOKLINE_TOKEN", "HOOKLINE_SECRET", *(each.name for each in SETTINGS)]
     assert misspelt([*set_by_clusters, *of_ours, "PATH", "OTHER_PORT"]) == []
+
+
+def test_in_development_pages_of_this_machine_may_frame_by_http_and_others_not() -> None:
+    local = {"HOOKLINE_PORTAL_ORIGINS": "http://localhost:3000 http://127.0.0.1"}
+    assert from_environment(DEVELOPMENT | local).portal_origins == ("http://localhost:3000", "http://127.0.0.1")
+    with pytest.raises(StartRefused, match=r"HOOKLINE_PORTAL_ORIGINS.*https://app\.example\.com"):
+        from_environment(DEVELOPMENT | {"HOOKLINE_PORTAL_ORIGINS": "http://app.example.com"})
+
+
+def test_a_portal_that_no_browser_would_keep_a_session_of_is_refused() -> None:
+    with pytest.raises(StartRefused, match="HOOKLINE_PUBLIC_URL"):
+        _read(PORTAL_ORIGINS="https://app.example.com", PUBLIC_URL="http://hooks.example.com")

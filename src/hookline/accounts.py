@@ -124,6 +124,7 @@ class Accounts:
                 hash=tokens.hash_of(text),
                 created_at=now,
                 expires_at=now + TOKEN_SECONDS * 1000,
+                is_pass=True,
             )
             match await self._storage.create_token(token):
                 case Creation.CREATED:

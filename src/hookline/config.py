@@ -25,10 +25,16 @@ COMMIT_SECONDS: Final = 10
 """The longest that settling an attempt may take before another node could claim it."""
 SECRET_KEY_BYTES: Final = 32
 OPERATOR_TOKEN_LENGTHS: Final = range(32, 257)
+PORTAL_ORIGINS_MAX: Final = 50
+"""They stand in a header of every page."""
 NAT64_PREFIX_LENGTHS: Final = (32, 40, 48, 56, 64, 96)
 _HOST_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
 _URI_REFERENCE: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.ASCII)
 """By its alphabet alone (RFC 3986, 2): enough to keep out what no receiver could read."""
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
+)
+"""As browsers write one, in the narrow form that a Content-Security-Policy can name (CSP 3, 2.3.1: no IPv6)."""
 _PROXY: Final = re.compile(
     r"http://(?:(?P<credential>[^:@/ ]+:[^:@/ ]*)@)?"
     r"(?:(?P<host>[A-Za-z0-9.-]+)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\]):(?P<port>[0-9]{1,5})/?",
@@ -57,6 +63,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int
     public_url: str
     trusted_proxies: tuple[Network, ...]
+    portal_origins: tuple[str, ...]
+    """Whose pages may frame ours."""
     operator_token: str | None
     secret_keys: tuple[bytes, ...]
     """First seals, all open. Empty in development until wiring has made one."""
@@ -114,6 +122,9 @@ SETTINGS: Final = (
     Setting("HOOKLINE_PORT", "8080", "port to listen on"),
     Setting("HOOKLINE_PUBLIC_URL", "from host and port", "the address under which people reach this installation"),
     Setting("HOOKLINE_TRUSTED_PROXIES", "none", "CIDR list of proxies whose `X-Forwarded-*` headers count"),
+    Setting(
+        "HOOKLINE_PORTAL_ORIGINS", "none", "origins whose pages may frame the portal, like `https://app.example.com`"
+    ),
     Setting("HOOKLINE_OPERATOR_TOKEN", "none", "an operator token of your own, 32 to 256 visible ASCII characters"),
     Setting("HOOKLINE_SECRET_KEY", "required in production", "32 bytes base64; a comma list rotates, the first seals"),
     Setting("HOOKLINE_ALLOW_HTTP", "false", "accept `http` callback URLs (development: `true`)"),
@@ -168,6 +179,9 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
         port=port,
         public_url=public_url,
         trusted_proxies=read.parsed("HOOKLINE_TRUSTED_PROXIES", _networks, ()),
+        portal_origins=read.parsed(
+            "HOOKLINE_PORTAL_ORIGINS", lambda text: _origins(text, is_development=is_development), ()
+        ),
         operator_token=read.parsed("HOOKLINE_OPERATOR_TOKEN", _operator_token, None),
         secret_keys=read.parsed("HOOKLINE_SECRET_KEY", _secret_keys, ()),
         allow_http=read.boolean("HOOKLINE_ALLOW_HTTP", default=is_development),
@@ -194,6 +208,7 @@ def from_environment(environment: Mapping[str, str], *, needs_secret_key: bool =
         migrate=read.choice("HOOKLINE_MIGRATE", ("apply", "check"), "apply"),
     )
     _check_lease(settings)
+    _check_framing(settings)
     if needs_secret_key and not is_development and not settings.secret_keys:
         raise StartRefused(
             "HOOKLINE_SECRET_KEY is not set: production needs 32 random bytes, base64, to seal secrets at rest. "
@@ -221,6 +236,18 @@ def _check_lease(settings: Settings) -> None:
             f"HOOKLINE_LEASE_SECONDS is {settings.lease_seconds}: it must exceed {needed} "
             f"(HOOKLINE_TIMEOUT_SECONDS_MAX {settings.timeout_seconds_max} + {BODY_SECONDS} s for a body "
             f"+ {COMMIT_SECONDS} s for a commit), or a delivery could be claimed twice."
+        )
+
+
+def _check_framing(settings: Settings) -> None:
+    """Refuse a portal whose sessions no browser would keep: in a frame, a cookie needs https, or this very machine."""
+    if not settings.portal_origins or settings.public_url.startswith("https://"):
+        return
+    if not _is_loopback(urlsplit(settings.public_url).hostname or ""):
+        raise StartRefused(
+            f"HOOKLINE_PORTAL_ORIGINS is set, but HOOKLINE_PUBLIC_URL is {settings.public_url}: "
+            "browsers keep the cookie of a framed page only if it comes by https. Set an https address, "
+            "or leave HOOKLINE_PORTAL_ORIGINS empty."
         )
 
 
@@ -313,6 +340,22 @@ def _public_url(text: str) -> str:
     if not (is_plain and has_host) or "?" in text or "#" in text:
         raise ValueError(f"expected an address like https://hooks.example.com, found {text!r}")
     return text.rstrip("/")
+
+
+def _origins(text: str, *, is_development: bool) -> tuple[str, ...]:
+    """Read exact origins; in development those of this machine may use http."""
+    origins = tuple(dict.fromkeys(re.split(r"[\s,]+", text.strip(" \t\r\n,"))))
+    if len(origins) > PORTAL_ORIGINS_MAX:
+        raise ValueError(f"expected at most {PORTAL_ORIGINS_MAX} origins, found {len(origins)}")
+    for origin in origins:
+        parts = _ORIGIN.fullmatch(origin)
+        is_safe = parts and (parts["scheme"] == "https" or (is_development and _is_loopback(parts["host"])))
+        if parts is None or not is_safe or int(parts["port"] or 443) > 65535:
+            raise ValueError(
+                "expected origins like https://app.example.com, exact, in lower case, without path or wildcard, with "
+                f"spaces or commas between (http is for loopback in development), found {origin!r}"
+            )
+    return origins
 
 
 def _proxy(text: str) -> EgressProxy:

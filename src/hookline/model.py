@@ -60,7 +60,24 @@ class Token(Struct, frozen=True, kw_only=True):
     created_at: int
     expires_at: int | None = None
     account_id: int | None = None
-    """Whose it is, where somebody signed in for it: such tokens are many, short-lived and in no list."""
+    """Whose it is, where an account signed in for it."""
+    is_pass: bool = False
+    """Whether it was made by signing in: such tokens are many, short-lived and in no list."""
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """A link that signs somebody in once, as stored: the SHA-256 of its code, never the code."""
+
+    hash: bytes
+    company_id: int | None
+    """None: for an operator."""
+    role: Role
+    name: str
+    """Of the token that it opens a session with."""
+    created_at: int
+    expires_at: int
+    session_ms: int
+    """How long that session lasts at most."""
 
 
 class Action(StrEnum):
@@ -73,6 +90,8 @@ class Action(StrEnum):
     TOKEN_REVOKED = "token.revoked"  # noqa: S105 - a name
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_DELETED = "account.deleted"
+    ACCOUNT_SIGNED_OUT = "account.signed-out"
+    PORTAL_LINK_CREATED = "portal-link.created"
     SUBSCRIPTION_CREATED = "subscription.created"
     SUBSCRIPTION_CHANGED = "subscription.changed"
     SUBSCRIPTION_DELETED = "subscription.deleted"

@@ -21,8 +21,11 @@ PREFIXES: Final = {
 }
 SECRET_PREFIX: Final = "hkl_secret_"  # noqa: S105 - of those that are made
 CLIENT_PREFIX: Final = "client_"
+PASS_PREFIX: Final = "hkl_pass_"  # noqa: S105 - of those that are made
+LINK_PREFIX: Final = "hkl_link_"
 TOKEN_BYTES: Final = 32
-_CHECKED: Final = re.compile(r"(hkl_(?:op|pub|mem|view)_[A-Za-z0-9_-]{43})([A-Za-z0-9_-]{6})", re.ASCII)
+_CHECKED: Final = re.compile(r"(hkl_(?:op|pub|mem|view|pass)_[A-Za-z0-9_-]{43})([A-Za-z0-9_-]{6})", re.ASCII)
+_LINK: Final = re.compile(r"(hkl_link_[A-Za-z0-9_-]{43})([A-Za-z0-9_-]{6})", re.ASCII)
 
 ID_MIN: Final = 2
 """1 is the built-in company `operator`."""
@@ -35,14 +38,22 @@ _EVENT_CHARACTERS: Final = 26
 
 def new_token(role: Role, random_bytes: Callable[[int], bytes]) -> str:
     """Return a token as it is shown, once."""
-    unchecked = PREFIXES[role] + _base64url(random_bytes(TOKEN_BYTES))
-    return unchecked + _checksum(unchecked)
+    return _new(PREFIXES[role], random_bytes)
+
+
+def new_pass(random_bytes: Callable[[int], bytes]) -> str:
+    """Return the token of a session that a link opens: shown to nobody, and of whatever role the link is."""
+    return _new(PASS_PREFIX, random_bytes)
+
+
+def new_link_code(random_bytes: Callable[[int], bytes]) -> str:
+    """Return the code of a link, which needs no encoding behind the `#` of an address."""
+    return _new(LINK_PREFIX, random_bytes)
 
 
 def new_client_secret(random_bytes: Callable[[int], bytes]) -> str:
     """Return an account's client secret as it is shown, once. Needs no encoding, neither in a form nor in Basic."""
-    unchecked = SECRET_PREFIX + _base64url(random_bytes(TOKEN_BYTES))
-    return unchecked + _checksum(unchecked)
+    return _new(SECRET_PREFIX, random_bytes)
 
 
 def client_id_of(account_id: int) -> str:
@@ -58,9 +69,16 @@ def account_of(client_id: str) -> int | None:
 
 
 def is_well_formed(token: str) -> bool:
-    """Tell whether `new_token` could have made this: what is not need not be looked up. Proves nothing else."""
-    found = _CHECKED.fullmatch(token)
-    return found is not None and _checksum(found[1]) == found[2]
+    """Tell whether `new_token` or `new_pass` could have made this: what is not need not be looked up.
+
+    Proves nothing else.
+    """
+    return _is_checked(_CHECKED, token)
+
+
+def is_link_code(code: str) -> bool:
+    """Tell whether `new_link_code` could have made this; proves nothing else."""
+    return _is_checked(_LINK, code)
 
 
 def hash_of(token: str) -> bytes:
@@ -84,6 +102,16 @@ def new_event_id(wall_ms: int, random_bytes: Callable[[int], bytes]) -> str:
     number = (wall_ms << 8 * _EVENT_RANDOM_BYTES) | int.from_bytes(random_bytes(_EVENT_RANDOM_BYTES), "big")
     shifts = range(5 * (_EVENT_CHARACTERS - 1), -1, -5)
     return "evt_" + "".join([_CROCKFORD[number >> shift & 31] for shift in shifts])
+
+
+def _new(prefix: str, random_bytes: Callable[[int], bytes]) -> str:
+    unchecked = prefix + _base64url(random_bytes(TOKEN_BYTES))
+    return unchecked + _checksum(unchecked)
+
+
+def _is_checked(form: re.Pattern[str], text: str) -> bool:
+    found = form.fullmatch(text)
+    return found is not None and _checksum(found[1]) == found[2]
 
 
 def _checksum(text: str) -> str:

@@ -37,6 +37,7 @@ from hookline.egress.tls import client_context
 from hookline.egress.url import rules_of
 from hookline.engine import Chore, Engine, Limits
 from hookline.errors import StartRefused
+from hookline.links import Links
 from hookline.model import PayloadVersion, Role
 from hookline.publishing import Publisher
 from hookline.quotas import quotas_of
@@ -239,11 +240,13 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
             clock,
             [token for token in (settings.operator_token, development_token, local_token) if token],
         )
+        links = Links(storage=storage, clock=clock, random_bytes=random_bytes, public_url=settings.public_url)
         api = create_app(
             Api(
                 storage=storage,
                 publisher=publisher,
                 accounts=Accounts(storage=storage, clock=clock, random_bytes=random_bytes),
+                links=links,
                 authenticator=authenticator,
                 readiness=Readiness(storage, clock, lambda: leaving.is_draining),
                 keyring=keyring,
@@ -259,7 +262,13 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
         dashboard = Dashboard(
             storage=storage,
             authenticator=authenticator,
-            sessions=Sessions(keyring, random_bytes, is_secure=settings.public_url.startswith("https://")),
+            sessions=Sessions(
+                keyring,
+                random_bytes,
+                is_secure=settings.public_url.startswith("https://"),
+                is_framed=bool(settings.portal_origins),
+            ),
+            links=links,
             assets=assets,
             pages=Pages(assets),
             clock=clock,

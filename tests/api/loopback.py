@@ -36,6 +36,8 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    set_cookies: tuple[str, ...] = ()
+    """Each by itself: the only header that may come more than once."""
 
     @property
     def json(self) -> Any:
@@ -95,7 +97,8 @@ class Server:
             connection.request(method, path, body, sent)
             response = connection.getresponse()
             content = response.read()
-            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, content, tuple(response.headers.get_all("set-cookie", ())))
         finally:
             connection.close()
 

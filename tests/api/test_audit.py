@@ -101,6 +101,11 @@ def account_deleted(scene: Scene) -> Told:
     return Told("account.deleted", account_id, scene.company)
 
 
+def portal_link_created(scene: Scene) -> Told:
+    scene.operator("POST", f"/v1/companies/{scene.company}/portal-links", {"role": "member"})
+    return Told("portal-link.created", scene.company, scene.company)
+
+
 def member_token_created(scene: Scene) -> Told:
     made = scene.operator("POST", f"/v1/companies/{scene.company}/tokens", {"name": "new", "role": "viewer"})
     return Told("token.created", made["id"], scene.company)
@@ -197,6 +202,7 @@ CHANGES: dict[tuple[str, str], Callable[[Scene], Told]] = {
     ("DELETE", "/v1/companies/{id}"): company_deleted,
     ("POST", "/v1/companies/{id}/accounts"): account_created,
     ("DELETE", "/v1/companies/{id}/accounts/{accountId}"): account_deleted,
+    ("POST", "/v1/companies/{id}/portal-links"): portal_link_created,
     ("POST", "/v1/companies/{id}/tokens"): member_token_created,
     ("DELETE", "/v1/companies/{id}/tokens/{tokenId}"): member_token_revoked,
     ("POST", "/v1/tokens"): token_created,
@@ -284,6 +290,7 @@ def test_nothing_secret_is_in_it(scene: Scene) -> None:
         OPERATOR_TOKEN,
         scene.operator("POST", f"/v1/companies/{scene.company}/accounts", body)["clientSecret"],
         scene.operator("POST", "/v1/tokens", {"name": "p", "role": "publisher"})["token"],
+        scene.operator("POST", f"/v1/companies/{scene.company}/portal-links")["url"].partition("#")[2],
         scene.member("POST", "/v1/webhooks", CALLBACK)["secret"],
     ]
     written = scene.server.call("GET", "/v1/audit?limit=200").body.decode()

@@ -13,6 +13,7 @@ from hookline.authentication import Authenticator
 from hookline.clock import Clock
 from hookline.config import Settings
 from hookline.egress.url import UrlRules
+from hookline.links import Links
 from hookline.publishing import Publisher
 from hookline.quotas import quotas_of
 from hookline.sealing import Keyring
@@ -109,6 +110,7 @@ def make_api(storage: Storage, clock: Clock, settings: Settings, is_draining: Ca
             quotas=quotas_of(settings, storage, clock),
         ),
         accounts=Accounts(storage=storage, clock=clock, random_bytes=secrets.token_bytes),
+        links=Links(storage=storage, clock=clock, random_bytes=secrets.token_bytes, public_url=settings.public_url),
         authenticator=Authenticator(storage, clock, [settings.operator_token or ""]),
         readiness=Readiness(storage, clock, is_draining),
         keyring=Keyring(settings.secret_keys),

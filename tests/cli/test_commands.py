@@ -426,3 +426,14 @@ def test_module_and_script_are_one_program() -> None:
     }
 
     assert len(versions) == 1
+
+
+def test_a_portal_link_is_made_for_the_company_it_names(here: Workplace) -> None:
+    here.serve()
+    company = json.loads(here.run("company", "create", "Acme", "--json").stdout)["id"]
+
+    ended = here.run("company", "portal-link", str(company), "--role", "member")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/portal#hkl_link_[\w-]{49}\n", ended.stdout), ended
+    assert "one member" in ended.stderr
+    assert json.loads(here.run("company", "portal-link", str(company), "--json").stdout).keys() == {"url", "expiresAt"}
+    assert here.run("company", "portal-link", "1999999999").returncode != 0

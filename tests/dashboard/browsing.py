@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from http.cookies import SimpleCookie
 from urllib.parse import urlencode
 
 from starlette.types import ASGIApp
@@ -24,7 +23,13 @@ def app_of(api: Api) -> ASGIApp:
     dashboard = Dashboard(
         storage=api.storage,
         authenticator=api.authenticator,
-        sessions=Sessions(api.keyring, api.random_bytes, is_secure=api.settings.public_url.startswith("https://")),
+        sessions=Sessions(
+            api.keyring,
+            api.random_bytes,
+            is_secure=api.settings.public_url.startswith("https://"),
+            is_framed=bool(api.settings.portal_origins),
+        ),
+        links=api.links,
         assets=assets,
         pages=Pages(assets),
         clock=api.clock,
@@ -114,6 +119,7 @@ class Browser:
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} if self.cookies else {}
 
     def _noted(self, answer: Answer) -> Answer:
-        for name, morsel in SimpleCookie(answer.headers.get("set-cookie", "")).items():
-            self.cookies[name] = morsel.value
+        for header in answer.set_cookies:
+            name, _, value = header.partition(";")[0].partition("=")
+            self.cookies[name] = value
         return answer

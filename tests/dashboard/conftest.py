@@ -4,9 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from api.conftest import postgres_url, storage_in
 from api.loopback import Server
 from api.world import World
 from dashboard.browsing import Browser, app_of
+
+__all__ = ["postgres_url", "storage_in"]
+"""For the files that are shown on each database in turn."""
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ def a_pass(
         created_at=NOON_MS,
         expires_at=expires_at,
         account_id=account_id,
+        is_pass=True,
     )
 
 
@@ -139,8 +140,22 @@ async def test_passes_that_have_run_out_are_forgotten_in_steps_and_other_tokens_
     await storage.create_account(an_account())
     for number in range(5):
         await storage.create_token(a_pass(31 + number, expires_at=NOON_MS + HOUR_MS + number))
-    await storage.create_token(replace(a_pass(40, expires_at=NOON_MS + 1), account_id=None))
+    await storage.create_token(replace(a_pass(40, expires_at=NOON_MS + 1), account_id=None, is_pass=False))
     clock.now += HOUR_MS + 3
     assert [await storage.forget_keys(3), await storage.forget_keys(3), await storage.forget_keys(3)] == [3, 1, 0]
     assert await storage.token_by_hash(a_pass(35).hash)
     assert await storage.token_by_hash(a_pass(40).hash)
+
+
+async def test_an_account_signs_out_of_all_it_signed_in_for_and_nobody_else_does(storage: Storage) -> None:
+    await populate(storage, {101: []})
+    for account_id in (21, 22):
+        await storage.create_account(an_account(account_id))
+    for token_id, account_id in ((31, 21), (32, 21), (33, 22)):
+        assert await storage.create_token(a_pass(token_id, account_id)) is Creation.CREATED
+    before = await storage.change_counter()
+    assert await storage.revoke_passes(21)
+    assert await storage.change_counter() > before
+    assert not await storage.revoke_passes(21)
+    assert [await storage.token_by_hash(a_pass(each).hash) is None for each in (31, 32, 33)] == [True, True, False]
+    assert await storage.account(21)

@@ -15,6 +15,7 @@ from hookline.authentication import Authenticator
 from hookline.clock import Clock
 from hookline.config import Settings
 from hookline.egress.url import UrlRules
+from hookline.links import Links
 from hookline.publishing import Publisher
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Storage
@@ -28,6 +29,7 @@ class Api:
     storage: Storage
     publisher: Publisher
     accounts: Accounts
+    links: Links
     authenticator: Authenticator
     readiness: Readiness
     keyring: Keyring

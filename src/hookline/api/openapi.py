@@ -272,6 +272,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("DELETE", "/v1/companies/{id}/accounts/{accountId}"): Operation(
         "deleteAccount", "Delete an account and revoke its tokens", NO_CONTENT, OPERATOR, "accounts"
     ),
+    ("POST", "/v1/companies/{id}/portal-links"): Operation(
+        "createPortalLink",
+        "Make a link that opens one session in the company's part of the dashboard, once",
+        Answer(201, "The link: good for one use within 5 minutes, for a session of an hour.", ref("PortalLink")),
+        OPERATOR,
+        "companies",
+        body="NewPortalLink",
+        body_is_optional=True,
+    ),
     ("GET", "/v1/companies/{id}/tokens"): Operation(
         "listCompanyTokens",
         "List a company's tokens by id",

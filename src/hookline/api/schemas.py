@@ -255,6 +255,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
         username=_described(NAME, "Once in the whole installation."),
         password=nullable({"type": "string", "minLength": 1, "maxLength": 1024, "description": "None: no login."}),
     ),
+    "NewPortalLink": request(
+        (), role=_described(nullable(one_of(Role.VIEWER, Role.MEMBER)), "What the session may do; viewer if absent.")
+    ),
+    "PortalLink": answer(
+        url=_described(TEXT, "For the browser of whoever is to be let in. What follows `#` is sent to no server."),
+        expiresAt=INSTANT,
+    ),
     "Login": request(("username", "password"), username=TEXT, password=TEXT),
     "LoggedIn": answer(accessToken=TEXT, tokenType=one_of("Bearer"), expiresIn=SECONDS),
     "TokenRequest": request(

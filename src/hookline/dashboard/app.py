@@ -26,6 +26,7 @@ from hookline.dashboard import (
     installation,
     listing,
     overview,
+    portal,
     reference,
     replaying,
     signing,
@@ -45,17 +46,18 @@ FORM_KEY: Final = "form_key"
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; frame-ancestors "
 )
+"""Behind it stand those who may frame a page."""
 ALWAYS: Final = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
 """On every answer. The policy forbids inline code and every stranger; a referrer to ourselves keeps `Origin` honest."""
+FRAMES: Final = frozenset({"iframe", "frame", "embed", "object"})
+"""Of `Sec-Fetch-Dest`: the page is shown inside another."""
 PAGE_CACHE: Final = "no-store"
 ASSET_CACHE: Final = "public, max-age=31536000, immutable"
 
@@ -80,6 +82,8 @@ ROUTES: Final = (
     Route("POST", "/sign-in", signing.sign_in, ANYONE),
     Route("GET", "/sign-out", signing.ask, ANYONE),
     Route("POST", "/sign-out", signing.sign_out, ANYONE),
+    Route("GET", "/portal", portal.show, ANYONE),
+    Route("POST", "/portal", portal.enter, ANYONE),
     Route("GET", "/docs", reference.show, ANYONE),
     Route("GET", "/", overview.show, READERS),
     Route("GET", "/find", finding.find, READERS),
@@ -123,6 +127,7 @@ class App:
         self._first_segments = frozenset(route.path[1:].partition("/")[0] for route in ROUTES) | {"static"}
         self._process_id = dashboard.random_bytes(4).hex()
         self._numbers = count(1)
+        self._always = _always(dashboard.settings.portal_origins)
 
     def serves(self, path: str) -> bool:
         """Tell whether a path is the dashboard's, whether or not there is a page."""
@@ -133,7 +138,7 @@ class App:
         started_at = dashboard.clock.monotonic_seconds()
         request_id = f"{self._process_id}{next(self._numbers):08x}"
         route, response = await self._answer(scope, receive, request_id)
-        for name, value in ALWAYS.items():
+        for name, value in self._always.items():
             response.headers.setdefault(name, value)
         response.headers.setdefault("cache-control", PAGE_CACHE)
         response.headers["x-request-id"] = request_id
@@ -158,7 +163,7 @@ class App:
         route, visit = None, None
         try:
             route = self._route(scope)
-            visit = await self._visit(request)
+            visit = await self._visit(request, needs_key=route.page is not portal.enter)
             response = await self._page(route, visit)
         except HooklineError as error:
             response = await frame.refusal(error, request, visit, self._dashboard)
@@ -184,7 +189,7 @@ class App:
                 return route
         raise NotFound("There is no such page.")
 
-    async def _visit(self, request: Request) -> Visit:
+    async def _visit(self, request: Request, *, needs_key: bool) -> Visit:
         """Find out who asks; a token that is no longer valid is as good as none."""
         dashboard = self._dashboard
         now = dashboard.clock.wall_ms()
@@ -196,7 +201,7 @@ class App:
         if request.method == "POST":
             visit.form = await _read_form(request)
             _check_origin(request)
-            if not session.is_form_key(visit.said(FORM_KEY)):
+            if needs_key and not session.is_form_key(visit.said(FORM_KEY)):
                 raise Forbidden(
                     "This form was opened in another session, or too long ago. Go back, reload and try again."
                 )
@@ -212,6 +217,8 @@ class App:
 
     async def _page(self, route: Route, visit: Visit) -> Response:
         if route.roles is not None and visit.principal is None:
+            if visit.request.headers.get("sec-fetch-dest") in FRAMES:
+                return portal.ended(visit, self._dashboard)
             if visit.request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
                 return frame.crossing(self._dashboard)
             query = visit.request.url.query
@@ -231,6 +238,14 @@ def with_dashboard(api: ASGIApp, dashboard: App) -> ASGIApp:
         await app(scope, receive, send)
 
     return both
+
+
+def _always(portal_origins: Iterable[str]) -> dict[str, str]:
+    """Return the headers of every answer: where somebody may frame us, without the older one that knows no origins."""
+    framed_by = " ".join(portal_origins)
+    if framed_by:
+        return {"content-security-policy": CONTENT_SECURITY_POLICY + framed_by, **ALWAYS}
+    return {"content-security-policy": f"{CONTENT_SECURITY_POLICY}'none'", "x-frame-options": "DENY", **ALWAYS}
 
 
 def _compile(routes: Iterable[Route]) -> list[tuple[re.Pattern[str], Route]]:

@@ -17,6 +17,7 @@ from hookline.config import Settings
 from hookline.dashboard.assets import Assets
 from hookline.dashboard.pages import Pages
 from hookline.dashboard.sessions import Session, Sessions
+from hookline.links import Links
 from hookline.model import Role
 from hookline.storage.protocol import Storage
 from hookline.telemetry import Telemetry
@@ -29,6 +30,7 @@ class Dashboard:
     storage: Storage
     authenticator: Authenticator
     sessions: Sessions
+    links: Links
     assets: Assets
     pages: Pages
     clock: Clock

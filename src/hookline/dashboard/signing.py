@@ -46,7 +46,7 @@ async def ask(visit: Visit, dashboard: Dashboard) -> Response:
 
 async def sign_out(visit: Visit, dashboard: Dashboard) -> Response:
     """End the session in this browser."""
-    visit.cookies.append(dashboard.sessions.ending())
+    visit.cookies.extend(dashboard.sessions.ending())
     return RedirectResponse("/sign-in", 303)
 
 

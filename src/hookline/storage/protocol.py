@@ -26,6 +26,7 @@ from hookline.model import (
     ErrorClass,
     Event,
     EventType,
+    Link,
     PayloadVersion,
     Recipient,
     Replay,
@@ -485,6 +486,14 @@ class AccountCreation(StrEnum):
     NO_COMPANY = "no company"
 
 
+class Redemption(StrEnum):
+    """Why a link was not exchanged for a token."""
+
+    SPENT = "spent"
+    """Used, expired, gone with its company, or never made: nobody can tell."""
+    ID_TAKEN = "id taken"
+
+
 class CompanyDeletion(StrEnum):
     """What came of deleting a company."""
 
@@ -624,7 +633,7 @@ class Storage(Protocol):
         ...
 
     async def forget_keys(self, limit: int) -> int:
-        """Remove up to `limit` idempotency keys, and tokens of accounts, that have outlived their span.
+        """Remove up to `limit` idempotency keys, passes and links that have outlived their span.
 
         Return how many it was in all; of each sort it is at most `limit`.
         """
@@ -770,7 +779,10 @@ class Storage(Protocol):
         ...
 
     async def delete_company(self, company_id: int, *, cascade: bool, change: Change | None = None) -> CompanyDeletion:
-        """Delete a company, its accounts and tokens; with `cascade` its subscriptions too, as `delete_subscription`."""
+        """Delete a company, its accounts, tokens and links; with `cascade` its subscriptions too.
+
+        These as `delete_subscription` does.
+        """
         ...
 
     async def stored_bytes(self, company_id: int) -> int:
@@ -792,7 +804,7 @@ class Storage(Protocol):
     async def tokens(self, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
         """Read the tokens of one company, or of none (operators and publishers), by id ascending.
 
-        Those of accounts are left out; `revoke_token` does not find them either.
+        Passes are left out; `revoke_token` does not find them either.
         """
         ...
 
@@ -824,10 +836,25 @@ class Storage(Protocol):
         """Read the one with this username, whatever the company."""
         ...
 
+    async def revoke_passes(self, account_id: int, *, change: Change | None = None) -> bool:
+        """Remove all tokens that an account has signed in for; False: there is none."""
+        ...
+
+    async def create_link(self, link: Link, *, change: Change | None = None) -> bool:
+        """Store a new link; False: its company is not there."""
+        ...
+
+    async def redeem_link(self, link_hash: bytes, token_id: int, token_hash: bytes) -> Token | Redemption:
+        """Use a link up, and store the pass that it stands for: both or neither, and once, whoever else asks.
+
+        The pass lasts from now as long as the link says. Where no answer came, the link may be used up.
+        """
+        ...
+
     async def change_counter(self) -> int:
         """Read the number that rises with every change of tokens, accounts, companies or the catalogue.
 
-        A new token of an account does not raise it: nobody can have asked for it before, so no cache is wrong.
+        A new pass does not raise it: nobody can have asked for it before, so no cache is wrong.
         """
         ...
 

@@ -16,6 +16,7 @@ from hookline.model import (
     DeliveryState,
     ErrorClass,
     Event,
+    Link,
     PayloadVersion,
     Role,
     Subscription,
@@ -46,6 +47,8 @@ SUBSCRIPTION_COLUMNS: Final = (
     " headers_sealed, trust_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
 )
 NOTICE_COLUMNS: Final = "id, event_type, company_id, subscription_id, delivery_id, event_id, reason, since, created_at"
+TOKEN_COLUMNS: Final = "id, company_id, name, role, hash, created_at, expires_at, account_id, is_pass"  # noqa: S105 - SQL
+LINK_COLUMNS: Final = "hash, company_id, role, name, created_at, expires_at, session_ms"
 ACCOUNT_COLUMNS: Final = "id, company_id, username, password, secret_hash, created_at"
 DAMAGE: Final = (msgspec.MsgspecError, LookupError, TypeError, ValueError)
 """What reading raises where a row is not as it was written."""
@@ -71,7 +74,7 @@ def read_company(row: Row) -> Company:
 
 
 def read_token(row: Row) -> Token:
-    """Read id, company_id, name, role, hash, created_at, expires_at, account_id."""
+    """Read `TOKEN_COLUMNS`."""
     return Token(
         id=row[0],
         company_id=row[1],
@@ -81,6 +84,62 @@ def read_token(row: Row) -> Token:
         created_at=row[5],
         expires_at=row[6],
         account_id=row[7],
+        is_pass=bool(row[8]),
+    )
+
+
+def token_row(token: Token) -> Row:
+    """Write `TOKEN_COLUMNS`."""
+    return (
+        token.id,
+        token.company_id,
+        token.name,
+        token.role,
+        token.hash,
+        token.created_at,
+        token.expires_at,
+        token.account_id,
+        token.is_pass,
+    )
+
+
+def read_link(row: Row) -> Link:
+    """Read `LINK_COLUMNS`."""
+    return Link(
+        hash=row[0],
+        company_id=row[1],
+        role=Role(row[2]),
+        name=row[3],
+        created_at=row[4],
+        expires_at=row[5],
+        session_ms=row[6],
+    )
+
+
+def link_row(link: Link) -> Row:
+    """Write `LINK_COLUMNS`."""
+    return (
+        link.hash,
+        link.company_id,
+        link.role,
+        link.name,
+        link.created_at,
+        link.expires_at,
+        link.session_ms,
+    )
+
+
+def opened_by(link: Link, token_id: int, token_hash: bytes, wall: int) -> Token:
+    """Make the pass that a link is exchanged for."""
+    return Token(
+        id=token_id,
+        company_id=link.company_id,
+        name=link.name,
+        role=link.role,
+        hash=token_hash,
+        created_at=wall,
+        expires_at=wall + link.session_ms,
+        is_pass=True,
     )
 
 

@@ -114,7 +114,18 @@ function click(event) {
   if (button.matches("[data-all-attempts]")) allAttempts();
 }
 
+// ---- a link that signs in: its code stands behind the #, which no server sees; it leaves the address before it is used
+function enter() {
+  const form = one("[data-enter]");
+  if (!form || location.hash.length < 2) return;
+  form.elements.code.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  form.requestSubmit();
+}
+
+addEventListener("hashchange", enter);
 addEventListener("DOMContentLoaded", () => {
+  enter();
   tick();
   setInterval(tick, 1000);
   setTimeout(() => all(".toast").forEach((toast) => toast.remove()), 6000);

@@ -14,6 +14,9 @@ _CREATE: Final = f"""
 INSERT INTO accounts ({ACCOUNT_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id"""
 _LOCK: Final = "SELECT id FROM accounts WHERE id = $1::bigint AND company_id = $2::bigint FOR UPDATE"
 _REVOKE: Final = "DELETE FROM tokens WHERE account_id = $1"
+_REVOKE_PASSES: Final = (
+    "WITH gone AS (DELETE FROM tokens WHERE account_id = $1::bigint RETURNING id) SELECT min(id) FROM gone"
+)
 _DELETE: Final = "DELETE FROM accounts WHERE id = $1 RETURNING id"
 _PAGE: Final = f"{_ACCOUNT} WHERE company_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT $3"
 
@@ -44,6 +47,11 @@ async def delete(transaction: Transaction, company_id: int, account_id: int) -> 
         return False
     await connection.execute(_REVOKE, account_id)
     return await noted(transaction, await connection.fetchval(_DELETE, account_id))
+
+
+async def revoke_passes(transaction: Transaction, account_id: int) -> bool:
+    """Remove all tokens that it signed in for."""
+    return await noted(transaction, await transaction.connection.fetchval(_REVOKE_PASSES, account_id))
 
 
 async def page(connection: Any, company_id: int, after_id: int, limit: int) -> Page[Account]:

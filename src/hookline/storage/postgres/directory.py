@@ -7,10 +7,10 @@ from hookline.storage.postgres import buckets, subscriptions
 from hookline.storage.postgres.connection import is_storable
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
-from hookline.storage.rows import cut, read_company, read_token
+from hookline.storage.rows import TOKEN_COLUMNS, cut, read_company, read_token, token_row
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies WHERE deleted_at IS NULL"
-_TOKEN: Final = "SELECT id, company_id, name, role, hash, created_at, expires_at, account_id FROM tokens"  # noqa: S105 - SQL
+_TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens"
 
 _INSERT_COMPANY: Final = """
 INSERT INTO companies (id, name, created_at, retention_days, bucket) VALUES ($1, $2, $3, $4, $5)
@@ -24,17 +24,14 @@ _DELETE_COMPANY: Final = "UPDATE companies SET deleted_at = $2 WHERE id = $1"
 _SHARE_COMPANY: Final = "SELECT id FROM companies WHERE id = $1::bigint AND deleted_at IS NULL FOR SHARE"
 _LOCK_ACCOUNTS: Final = "SELECT FROM accounts WHERE company_id = $1 ORDER BY id FOR UPDATE"
 _SHARE_ACCOUNT: Final = "SELECT id FROM accounts WHERE id = $1 FOR KEY SHARE"
-_CREATE: Final = """
-INSERT INTO tokens (id, company_id, name, role, hash, created_at, expires_at, account_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+_CREATE: Final = f"""
+INSERT INTO tokens ({TOKEN_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT DO NOTHING RETURNING id"""
 _REVOKE: Final = """
 DELETE FROM tokens
-WHERE id = $2::bigint AND company_id IS NOT DISTINCT FROM $1::bigint AND account_id IS NULL RETURNING id"""
-_TOKENS: Final = (
-    f"{_TOKEN} WHERE company_id = $1::bigint AND account_id IS NULL AND id > $2::bigint ORDER BY id LIMIT $3"
-)
-_TOKENS_OF_NONE: Final = f"{_TOKEN} WHERE company_id IS NULL AND id > $1::bigint ORDER BY id LIMIT $2"
+WHERE id = $2::bigint AND company_id IS NOT DISTINCT FROM $1::bigint AND NOT is_pass RETURNING id"""
+_TOKENS: Final = f"{_TOKEN} WHERE company_id = $1::bigint AND NOT is_pass AND id > $2::bigint ORDER BY id LIMIT $3"
+_TOKENS_OF_NONE: Final = f"{_TOKEN} WHERE company_id IS NULL AND NOT is_pass AND id > $1::bigint ORDER BY id LIMIT $2"
 
 _STORED: Final = """
 SELECT coalesce(sum(octet_length(e.data)), 0)::bigint
@@ -83,7 +80,7 @@ async def replace_company(transaction: Transaction, company: Company) -> bool:
 
 
 async def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) -> CompanyDeletion:
-    """Mark a company deleted, remove its accounts and tokens and, with `cascade`, delete its subscriptions."""
+    """Mark a company deleted, remove its accounts, tokens and links and, with `cascade`, delete its subscriptions."""
     if company_id == BUILT_IN_COMPANY_ID or not await subscriptions.lock_company(transaction, company_id):
         return CompanyDeletion.NOT_FOUND
     if not await subscriptions.delete_of_company(transaction, company_id, cascade=cascade):
@@ -91,6 +88,7 @@ async def delete_company(transaction: Transaction, company_id: int, *, cascade: 
     await transaction.connection.execute(_LOCK_ACCOUNTS, company_id)  # else a token may be made between the two
     await transaction.connection.execute("DELETE FROM tokens WHERE company_id = $1", company_id)
     await transaction.connection.execute("DELETE FROM accounts WHERE company_id = $1", company_id)
+    await transaction.connection.execute("DELETE FROM links WHERE company_id = $1", company_id)
     await transaction.connection.execute(_DELETE_COMPANY, company_id, transaction.wall)
     await noted(transaction, company_id)
     return CompanyDeletion.DELETED
@@ -126,20 +124,15 @@ async def create_token(transaction: Transaction, token: Token) -> Creation:
             return Creation.NO_COMPANY
     elif company_id is not None and not await share_company(transaction, company_id):
         return Creation.NO_COMPANY
-    created = await connection.fetchval(
-        _CREATE,
-        token.id,
-        company_id,
-        token.name,
-        token.role,
-        token.hash,
-        token.created_at,
-        token.expires_at,
-        token.account_id,
-    )
-    if created is not None and token.account_id is not None:
+    created = await insert_token(transaction, token)
+    if created is not None and token.is_pass:
         return Creation.CREATED
     return await _created(transaction, created)
+
+
+async def insert_token(transaction: Transaction, token: Token) -> object:
+    """Store a token whose owner is known to be there, uncounted; None: its id is taken."""
+    return await transaction.connection.fetchval(_CREATE, *token_row(token))
 
 
 async def share_company(transaction: Transaction, company_id: int) -> bool:

@@ -12,7 +12,7 @@ from hookline import circuit
 from hookline.circuit import Health
 from hookline.clock import Clock, SystemClock
 from hookline.fairness import Flight
-from hookline.model import Account, Change, Company, EventType, Replay, Subscription, Token
+from hookline.model import Account, Change, Company, EventType, Link, Replay, Subscription, Token
 from hookline.storage.postgres import (
     accounts,
     audit,
@@ -22,6 +22,7 @@ from hookline.storage.postgres import (
     forgetting,
     health,
     lanes,
+    links,
     log,
     notices,
     publishing,
@@ -63,6 +64,7 @@ from hookline.storage.protocol import (
     Publication,
     PublishResult,
     Redelivery,
+    Redemption,
     ReplayStep,
     Routes,
     Settlement,
@@ -378,6 +380,15 @@ class PostgresStorage:
 
     async def account_by_username(self, username: str) -> Account | None:
         return await self._database.read_as(None, lambda connection: accounts.by_username(connection, username))
+
+    async def revoke_passes(self, account_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: accounts.revoke_passes(transaction, account_id), change)
+
+    async def create_link(self, link: Link, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: links.create(transaction, link), change)
+
+    async def redeem_link(self, link_hash: bytes, token_id: int, token_hash: bytes) -> Token | Redemption:
+        return await self._change(lambda transaction: links.redeem(transaction, link_hash, token_id, token_hash), None)
 
     async def change_counter(self) -> int:
         return await self._database.read_soon(directory.change_counter)

@@ -44,9 +44,14 @@ SELECT count(*) FROM forgotten"""
 
 _FORGET_TOKENS: Final = """
 DELETE FROM tokens WHERE id = any(ARRAY(
-  SELECT id FROM tokens WHERE account_id IS NOT NULL AND expires_at <= $1
+  SELECT id FROM tokens WHERE is_pass AND expires_at <= $1
   ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
 RETURNING id"""
+
+_FORGET_LINKS: Final = """
+DELETE FROM links WHERE hash = any(ARRAY(
+  SELECT hash FROM links WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+RETURNING hash"""
 
 _BACKLOG: Final = f"""
 SELECT
@@ -77,9 +82,12 @@ async def close_deleted(transaction: Transaction, limit: int) -> int:
 
 
 async def forget_keys(transaction: Transaction, limit: int) -> int:
-    """Remove keys and tokens of accounts that have outlived their span."""
+    """Remove keys, passes and links that have outlived their span."""
     keys: int = await transaction.connection.fetchval(_FORGET_KEYS, transaction.buckets, transaction.wall, limit)
-    return keys + len(await transaction.connection.fetch(_FORGET_TOKENS, transaction.wall, limit))
+    others = [
+        await transaction.connection.fetch(sql, transaction.wall, limit) for sql in (_FORGET_TOKENS, _FORGET_LINKS)
+    ]
+    return keys + sum(map(len, others))
 
 
 async def backlog(connection: Any, now: int) -> Backlog:

@@ -39,6 +39,11 @@ def delete(transaction: Transaction, company_id: int, account_id: int) -> bool:
     return noted(transaction, transaction.run("DELETE FROM accounts WHERE id = ?", (account_id,)))
 
 
+def revoke_passes(transaction: Transaction, account_id: int) -> bool:
+    """Remove all tokens that it signed in for."""
+    return noted(transaction, transaction.run("DELETE FROM tokens WHERE account_id = ?", (account_id,)))
+
+
 def page(connection: apsw.Connection, company_id: int, after_id: int, limit: int) -> Page[Account]:
     """Read those of a company."""
     sql = f"{_ACCOUNT} WHERE company_id = ? AND id > ? ORDER BY id LIMIT ?"

@@ -6,15 +6,13 @@ import apsw
 
 from hookline.model import BUILT_IN_COMPANY_ID, Company, EventType, Token, TypeKind
 from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
-from hookline.storage.rows import cut, read_company, read_token
+from hookline.storage.rows import TOKEN_COLUMNS, cut, read_company, read_token, token_row
 from hookline.storage.sqlite import subscriptions
 from hookline.storage.sqlite.transaction import Transaction
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies"
-_TOKEN: Final = "SELECT id, company_id, name, role, hash, created_at, expires_at, account_id FROM tokens"  # noqa: S105 - SQL
-_CREATE: Final = """
-INSERT INTO tokens (id, company_id, name, role, hash, created_at, expires_at, account_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+_TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens"
+_CREATE: Final = f"INSERT INTO tokens ({TOKEN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _TYPE: Final = "SELECT name, v1_name, v2_name, kind, description, schema FROM event_types"
 
 _PUT_TYPE: Final = """
@@ -48,7 +46,7 @@ def replace_company(transaction: Transaction, company: Company) -> bool:
 
 
 def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) -> CompanyDeletion:
-    """Mark a company deleted, remove its accounts and tokens and, with `cascade`, delete its subscriptions."""
+    """Mark a company deleted, remove its accounts, tokens and links and, with `cascade`, delete its subscriptions."""
     if company_id == BUILT_IN_COMPANY_ID or company(transaction.connection, company_id) is None:
         return CompanyDeletion.NOT_FOUND
     find = "SELECT id FROM subscriptions WHERE company_id = ? AND deleted_at IS NULL"
@@ -59,6 +57,7 @@ def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) 
         subscriptions.delete(transaction, subscription_id)
     transaction.run("DELETE FROM tokens WHERE company_id = ?", (company_id,))
     transaction.run("DELETE FROM accounts WHERE company_id = ?", (company_id,))
+    transaction.run("DELETE FROM links WHERE company_id = ?", (company_id,))
     transaction.run("UPDATE companies SET deleted_at = ? WHERE id = ?", (transaction.wall, company_id))
     noted(transaction, 1)
     return CompanyDeletion.DELETED
@@ -90,20 +89,15 @@ def create_token(transaction: Transaction, token: Token) -> Creation:
     """Store a new token's hash."""
     if not _has_owner(transaction, token):
         return Creation.NO_COMPANY
-    row = (
-        token.id,
-        token.company_id,
-        token.name,
-        token.role,
-        token.hash,
-        token.created_at,
-        token.expires_at,
-        token.account_id,
-    )
-    created = transaction.run(_CREATE, row)
-    if created and token.account_id is not None:
+    created = insert_token(transaction, token)
+    if created and token.is_pass:
         return Creation.CREATED
     return _created(transaction, created)
+
+
+def insert_token(transaction: Transaction, token: Token) -> int:
+    """Store a token whose owner is known to be there, uncounted; return 0 where its id is taken."""
+    return transaction.run(_CREATE, token_row(token))
 
 
 def _has_owner(transaction: Transaction, token: Token) -> bool:
@@ -114,13 +108,13 @@ def _has_owner(transaction: Transaction, token: Token) -> bool:
 
 def revoke_token(transaction: Transaction, company_id: int | None, token_id: int) -> bool:
     """Remove a token of this company, or of none."""
-    sql = "DELETE FROM tokens WHERE id = ? AND company_id IS ? AND account_id IS NULL"
+    sql = "DELETE FROM tokens WHERE id = ? AND company_id IS ? AND is_pass = 0"
     return noted(transaction, transaction.run(sql, (token_id, company_id)))
 
 
 def tokens(connection: apsw.Connection, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
     """Read a page of the tokens of one company, or of none."""
-    sql = f"{_TOKEN} WHERE company_id IS ? AND account_id IS NULL AND id > ? ORDER BY id LIMIT ?"
+    sql = f"{_TOKEN} WHERE company_id IS ? AND is_pass = 0 AND id > ? ORDER BY id LIMIT ?"
     return cut([read_token(row) for row in connection.execute(sql, (company_id, after_id, limit + 1))], limit)
 
 

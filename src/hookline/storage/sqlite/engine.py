@@ -18,7 +18,7 @@ from hookline.circuit import Health
 from hookline.clock import Clock
 from hookline.errors import StartRefused, Unavailable
 from hookline.fairness import Flight
-from hookline.model import Account, Change, Company, EventType, Replay, Subscription, Token
+from hookline.model import Account, Change, Company, EventType, Link, Replay, Subscription, Token
 from hookline.storage.migrate import migrations, refuse_outdated, still_needed
 from hookline.storage.protocol import (
     AccountCreation,
@@ -41,6 +41,7 @@ from hookline.storage.protocol import (
     Publication,
     PublishResult,
     Redelivery,
+    Redemption,
     ReplayStep,
     Routes,
     Settlement,
@@ -56,6 +57,7 @@ from hookline.storage.sqlite import (
     forgetting,
     health,
     lanes,
+    links,
     log,
     notices,
     redelivering,
@@ -359,6 +361,15 @@ class SqliteStorage:
 
     async def account_by_username(self, username: str) -> Account | None:
         return await self._look_up(lambda connection: accounts.by_username(connection, username))
+
+    async def revoke_passes(self, account_id: int, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: accounts.revoke_passes(transaction, account_id), change)
+
+    async def create_link(self, link: Link, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: links.create(transaction, link), change)
+
+    async def redeem_link(self, link_hash: bytes, token_id: int, token_hash: bytes) -> Token | Redemption:
+        return await self._change(lambda transaction: links.redeem(transaction, link_hash, token_id, token_hash), None)
 
     async def change_counter(self) -> int:
         return await self._look_up(directory.change_counter)

@@ -22,7 +22,10 @@ WHERE key IN (SELECT key FROM idempotency_keys WHERE expires_at <= ?1 ORDER BY e
 
 _FORGET_TOKENS: Final = """
 DELETE FROM tokens WHERE id IN (
-  SELECT id FROM tokens WHERE account_id IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"""
+  SELECT id FROM tokens WHERE is_pass = 1 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"""
+
+_FORGET_LINKS: Final = """
+DELETE FROM links WHERE hash IN (SELECT hash FROM links WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"""
 
 _OPEN: Final = f"SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE due_at IS NOT NULL LIMIT {OPEN_COUNTED_MAX})"
 _OLDEST_DUE: Final = """
@@ -44,8 +47,9 @@ def close_deleted(transaction: Transaction, limit: int) -> int:
 
 
 def forget_keys(transaction: Transaction, limit: int) -> int:
-    """Remove keys and tokens of accounts that have outlived their span."""
-    return sum([transaction.run(sql, (transaction.wall, limit)) for sql in (_FORGET_KEYS, _FORGET_TOKENS)])
+    """Remove keys, passes and links that have outlived their span."""
+    statements = (_FORGET_KEYS, _FORGET_TOKENS, _FORGET_LINKS)
+    return sum([transaction.run(sql, (transaction.wall, limit)) for sql in statements])
 
 
 def end_leases(transaction: Transaction) -> None:

@@ -67,7 +67,8 @@ CREATE TABLE tokens (
   hash bytea NOT NULL,
   created_at bigint NOT NULL,
   expires_at bigint,
-  account_id integer
+  account_id integer,
+  is_pass boolean NOT NULL              -- made by signing in: for a session, in no list
 );
 -- distribute: reference
 ALTER TABLE tokens ADD CONSTRAINT tokens_pkey PRIMARY KEY (id);
@@ -78,11 +79,31 @@ ALTER TABLE tokens ADD CONSTRAINT tokens_hash CHECK (length(hash) = 32);
 ALTER TABLE tokens ADD CONSTRAINT tokens_role CHECK (role IN ('operator', 'publisher', 'member', 'viewer'));
 ALTER TABLE tokens ADD CONSTRAINT tokens_owner CHECK ((company_id IS NULL) = (role IN ('operator', 'publisher')));
 ALTER TABLE tokens ADD CONSTRAINT tokens_account FOREIGN KEY (account_id) REFERENCES accounts (id);
-ALTER TABLE tokens ADD CONSTRAINT tokens_of_account_pass
-  CHECK (account_id IS NULL OR (role = 'member' AND expires_at IS NOT NULL));
-CREATE INDEX tokens_of_company ON tokens (company_id, account_id, id);
+ALTER TABLE tokens ADD CONSTRAINT tokens_of_account_pass CHECK (account_id IS NULL OR (role = 'member' AND is_pass));
+ALTER TABLE tokens ADD CONSTRAINT tokens_pass_ends CHECK (NOT is_pass OR expires_at IS NOT NULL);
+CREATE INDEX tokens_of_company ON tokens (company_id, is_pass, id);
 CREATE INDEX tokens_of_account ON tokens (account_id) WHERE account_id IS NOT NULL;
-CREATE INDEX tokens_of_accounts_expiry ON tokens (expires_at) WHERE account_id IS NOT NULL;
+CREATE INDEX passes_expiry ON tokens (expires_at) WHERE is_pass;
+
+-- Each signs somebody in once, and is gone then. The hash is that of the code in the link.
+CREATE TABLE links (
+  hash bytea NOT NULL,
+  company_id integer,
+  role text NOT NULL,
+  name text NOT NULL,
+  created_at bigint NOT NULL,
+  expires_at bigint NOT NULL,
+  session_ms bigint NOT NULL
+);
+-- distribute: reference
+ALTER TABLE links ADD CONSTRAINT links_pkey PRIMARY KEY (hash);
+ALTER TABLE links ADD CONSTRAINT links_company FOREIGN KEY (company_id) REFERENCES companies (id);
+ALTER TABLE links ADD CONSTRAINT links_hash CHECK (length(hash) = 32);
+ALTER TABLE links ADD CONSTRAINT links_role CHECK (role IN ('operator', 'member', 'viewer'));
+ALTER TABLE links ADD CONSTRAINT links_owner CHECK ((company_id IS NULL) = (role = 'operator'));
+ALTER TABLE links ADD CONSTRAINT links_session CHECK (session_ms > 0);
+CREATE INDEX links_of_company ON links (company_id);
+CREATE INDEX links_expiry ON links (expires_at);
 
 CREATE TABLE event_types (
   name text COLLATE "C" NOT NULL,
@@ -503,6 +524,12 @@ CREATE POLICY audit_of_reader ON audit USING ((SELECT current_setting('hookline.
 ALTER TABLE tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tokens FORCE ROW LEVEL SECURITY;
 CREATE POLICY tokens_of_reader ON tokens USING (
+  (SELECT current_setting('hookline.all', true)) = 'on'
+  OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
+
+ALTER TABLE links ENABLE ROW LEVEL SECURITY;
+ALTER TABLE links FORCE ROW LEVEL SECURITY;
+CREATE POLICY links_of_reader ON links USING (
   (SELECT current_setting('hookline.all', true)) = 'on'
   OR company_id = (SELECT nullif(current_setting('hookline.company', true), '')::bigint));
 

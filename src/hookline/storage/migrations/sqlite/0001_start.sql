@@ -39,12 +39,28 @@ CREATE TABLE tokens (
   created_at INTEGER NOT NULL,
   expires_at INTEGER,
   account_id INTEGER REFERENCES accounts (id),
+  is_pass INTEGER NOT NULL CHECK (is_pass IN (0, 1)),  -- made by signing in: for a session, in no list
   CHECK ((company_id IS NULL) = (role IN ('operator', 'publisher'))),
-  CHECK (account_id IS NULL OR (role = 'member' AND expires_at IS NOT NULL))
+  CHECK (account_id IS NULL OR (role = 'member' AND is_pass = 1)),
+  CHECK (is_pass = 0 OR expires_at IS NOT NULL)
 ) STRICT;
-CREATE INDEX tokens_of_company ON tokens (company_id, account_id, id);
+CREATE INDEX tokens_of_company ON tokens (company_id, is_pass, id);
 CREATE INDEX tokens_of_account ON tokens (account_id) WHERE account_id IS NOT NULL;
-CREATE INDEX tokens_of_accounts_expiry ON tokens (expires_at) WHERE account_id IS NOT NULL;
+CREATE INDEX passes_expiry ON tokens (expires_at) WHERE is_pass = 1;
+
+-- Each signs somebody in once, and is gone then. The hash is that of the code in the link.
+CREATE TABLE links (
+  hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+  company_id INTEGER REFERENCES companies (id),
+  role TEXT NOT NULL CHECK (role IN ('operator', 'member', 'viewer')),
+  name TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  session_ms INTEGER NOT NULL CHECK (session_ms > 0),
+  CHECK ((company_id IS NULL) = (role = 'operator'))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX links_of_company ON links (company_id);
+CREATE INDEX links_expiry ON links (expires_at);
 
 CREATE TABLE event_types (
   name TEXT PRIMARY KEY,
