@@ -1,4 +1,4 @@
-"""The page on recovery works as it is written: each of its commands is run, in order, in one shell."""
+"""The pages on recovery, replay and rotation work as they are written: each command is run, in order, in one shell."""
 
 import re
 import subprocess
@@ -8,14 +8,14 @@ from pathlib import Path
 from .harness import CLEAN, Client, until
 from .receiver import Receiver, Reply
 
-PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"
+PAGES = [Path(__file__).parents[2] / "docs" / name for name in ("recovery.md", "replay.md", "rotate.md")]
 SETTING = re.compile(r"^export \w+=", re.MULTILINE)
 
 
-def test_every_command_of_the_page_runs(operator: Client, receiver: Receiver) -> None:
-    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    settings, *commands = blocks
-    assert SETTING.search(settings)
+def test_every_command_of_the_pages_runs(operator: Client, receiver: Receiver) -> None:
+    blocks = [re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL) for page in PAGES]
+    assert all(SETTING.search(settings) for settings, *_ in blocks)
+    commands = [command for _, *commands in blocks for command in commands]
     assert len(commands) == 6
     company = operator.company()
     receiver.answer("/page", Reply(503), Reply(200))
