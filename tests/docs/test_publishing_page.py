@@ -61,7 +61,7 @@ def program(server: Server, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_outbox_survives_an_outage_and_counts_each_order_once(
-    program: ModuleType, server: Server, operator: Client
+    program: ModuleType, server: Server, operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company = operator.company()
     operator.made("PUT", "/v1/event-types/order.paid", {})
@@ -76,7 +76,7 @@ def test_the_outbox_survives_an_outage_and_counts_each_order_once(
         program.take_order(orders, "3", company, "0.99")
         assert program.relay(orders) == 0, "and nothing is forgotten"
         server.start()
-        program.URL = server.url
+        monkeypatch.setattr(program, "URL", server.url)
         assert (program.relay(orders), program.relay(orders)) == (2, 0)
         with pytest.raises(sqlite3.IntegrityError):
             program.take_order(orders, "3", company, "0.99")

@@ -1,5 +1,6 @@
 """The documentation as it is built: no link leads nowhere, and no page asks anybody else for anything."""
 
+import html
 import os
 import re
 import shutil
@@ -61,6 +62,14 @@ def test_no_page_loads_anything_from_outside(site: Path) -> None:
 
     assert len([page for page in pages if page.suffix == ".html"]) > 15
     assert {page.name: found for page in pages if (found := outside(page.read_text(encoding="utf-8")))} == {}
+
+
+def test_each_sample_is_whole_on_the_page_that_shows_it(site: Path) -> None:
+    pages = [(site / page).read_text("utf-8") for page in ("verify.html", "publishing.html")]
+    shown = html.unescape(re.sub("<[^>]+>", "", "".join(pages)))
+
+    for sample in (ROOT / "docs" / "samples").iterdir():
+        assert sample.read_text("utf-8").expandtabs(4).strip() in shown, sample.name
 
 
 @pytest.mark.parametrize(
