@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from hookline.fairness import Flight
 from hookline.lifecycle import GiveUp, Retry, Succeed
-from hookline.model import EventType, PayloadVersion, Subscription
+from hookline.model import EventType, PayloadVersion, Recipient, Subscription
 from hookline.storage.protocol import (
     Accepted,
     Claim,
@@ -24,6 +24,9 @@ from hookline.storage.protocol import (
     Settlement,
     Stale,
 )
+from simulation.pace import Pace
+from simulation.signatures import Key
+from simulation.wanting import wants
 
 LOSS_WAITS_MS: Final = (0, 0, 60_000, 300_000, 1_800_000)
 SUSPECT_LOSSES: Final = 3
@@ -51,14 +54,30 @@ class Lane:
     schedules: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """The retry waits of each of its revisions."""
     urls: dict[int, str] = field(default_factory=dict)
+    was_ordered: bool = True
+    """Whether each of its revisions is."""
+    keys_of: dict[int, tuple[Key, ...]] = field(default_factory=dict)
+    """The secrets of each of its revisions, newest first."""
+    pace: Pace = field(default_factory=Pace)
     kept_waiting_since: int | None = None
     """Since when it could have been given something at each claim and was not."""
 
-    def learn(self, subscription: Subscription) -> None:
+    def learn(self, subscription: Subscription, keys: tuple[Key, ...] | None = None) -> None:
         """Take a new revision; attempts claimed under an earlier one keep its rules."""
+        self.keys_of[subscription.revision] = keys or self.keys
         self.subscription = subscription
+        self.was_ordered &= subscription.policies.ordered
+        self.pace.set_rate(subscription.policies.rate_per_second)
         self.schedules[subscription.revision] = schedule_of(subscription)
         self.urls[subscription.revision] = subscription.callback_url
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        return self.keys_of[self.subscription.revision]
+
+    @property
+    def is_ordered(self) -> bool:
+        return self.subscription.policies.ordered
 
     @property
     def is_open(self) -> bool:
@@ -101,6 +120,7 @@ class Delivery:
     released: set[int] = field(default_factory=set)
     succeeded_at: int | None = None
     rounds: int = 1
+    first_ended_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -135,6 +155,10 @@ class Model:
         self.deliveries: dict[int, Delivery] = {}
         self.by_event: dict[tuple[str, int], Delivery] = {}
         self.keys: dict[str, tuple[bytes, tuple[Accepted, ...]]] = {}
+        self.now = 0
+        """Of the schedule, at the commit that is followed."""
+        self._last_id = 0
+        """Of the delivery that was accepted last."""
         self.marks: set[str] = set()
         self.disturbed_at = 0
         """When a fault last was; nothing may be blamed on it five seconds later."""
@@ -168,7 +192,7 @@ class Model:
                 self.marks.add("repeat within a new batch")
                 continue
             event_type = self.types[new.event_type]
-            matched = self._matching(event_type, [recipient.company_id for recipient in new.recipients])
+            matched = self._matching(event_type, new.recipients, new.data)
             asked = {each.subscription_id: each.type_name for each in new.deliveries}
             check("I1", asked == matched, "event", new.id, "was matched", asked, "expected", matched)
             check(
@@ -182,6 +206,8 @@ class Model:
             occurred_at = wall if new.occurred_at is None else new.occurred_at
             self.events[new.id] = Event(new.id, new.fingerprint, new.data, new.event_type, occurred_at, accepted)
             rows = {subscription_id: id_ for id_, event_id, subscription_id in new_ids if event_id == new.id}
+            check("I8", not rows or min(rows.values()) > self._last_id, "ids do not rise with acceptance", rows)
+            self._last_id = max(rows.values(), default=self._last_id)
             check(
                 "I1",
                 rows.keys() == matched.keys(),
@@ -223,35 +249,41 @@ class Model:
             self.marks.add("repeat answered")
         return None
 
-    def _matching(self, event_type: EventType, company_ids: Sequence[int]) -> dict[int, str]:
+    def _matching(self, event_type: EventType, recipients: Sequence[Recipient], data: bytes) -> dict[int, str]:
         found = {}
-        for company_id in company_ids:
-            for id_ in self.companies[company_id].subscription_ids:
+        for recipient in recipients:
+            for id_ in self.companies[recipient.company_id].subscription_ids:
                 lane = self.lanes[id_]
                 name = seen_name(event_type, lane.subscription.payload_version)
                 wanted = lane.subscription.event_types
-                if lane.deleted_at is None and name is not None and (wanted is None or name in wanted):
+                if lane.deleted_at is not None or name is None or (wanted is not None and name not in wanted):
+                    continue
+                if wants(lane.subscription.policies, data, recipient.entries):
                     found[id_] = name
+                else:
+                    self.marks.add("filtered out")
         return found
 
     # subscriptions
 
-    def create(self, subscription: Subscription) -> None:
+    def create(self, subscription: Subscription, keys: tuple[Key, ...]) -> None:
         lane = Lane(subscription, min(2, subscription.policies.max_in_flight))
-        lane.learn(subscription)
+        lane.learn(subscription, keys)
         self.lanes[subscription.id] = lane
         company = self.companies[subscription.company_id]
         company.subscription_ids.append(subscription.id)
         company.revision += 1
 
-    def replace(self, subscription: Subscription, replaced: object, *, lift_hold: bool) -> None:
+    def replace(self, subscription: Subscription, replaced: object, keys: tuple[Key, ...], *, lift_hold: bool) -> None:
         lane = self.lanes[subscription.id]
         expected = lane.deleted_at is None and lane.subscription.revision == subscription.revision - 1
         check("I11", replaced is expected, "a change of subscription", subscription.id, "answered", replaced)
         if not expected:
             self.marks.add("change over a change")
             return
-        lane.learn(subscription)
+        if keys != lane.keys:
+            self.marks.add("rotated")
+        lane.learn(subscription, keys)
         lane.slots = min(lane.slots, subscription.policies.max_in_flight)
         if lift_hold:
             if lane.hold_until:
@@ -368,7 +400,12 @@ class Model:
                 "+",
                 len(ids),
             )
-            self._check_order(ids, order[subscription_id], suspects)
+            if lane.is_ordered:
+                self._check_first(lane, ids, in_flight.get(subscription_id, 0))
+            else:
+                self._check_order(ids, order[subscription_id], suspects)
+            lane.pace.start(len(ids), now)
+            check("I14", lane.pace.excess is None, "lane", subscription_id, "started", lane.pace.excess)
         many = flight.suspects + sum(
             self.deliveries[id_].losses >= SUSPECT_LOSSES for ids in taken.values() for id_ in ids
         )
@@ -424,6 +461,20 @@ class Model:
         oldest = [id_ for id_ in order if id_ not in suspects][: len(free)]
         check("I12", sorted(free) == sorted(oldest), "a lane gave", ids, "and not its oldest", order)
 
+    def _check_first(self, lane: Lane, ids: Sequence[int], in_flight: int) -> None:
+        """See that an ordered lane gave its lowest open delivery, and that alone."""
+        check("I8", in_flight + len(ids) == 1, "ordered lane", lane.subscription.id, "sends", ids, "beside", in_flight)
+        lower = self._lower_open(lane.subscription.id, ids[0])
+        check("I8", not lower, "ordered lane", lane.subscription.id, "gave", ids, "before", lower)
+        self.marks.add("sent in order")
+
+    def _lower_open(self, subscription_id: int, id_: int) -> list[int]:
+        return [
+            each.id
+            for each in self.deliveries.values()
+            if each.subscription_id == subscription_id and each.id < id_ and each.due_at is not None
+        ]
+
     def _check_content(self, each: Any) -> None:
         event = self.events[each.event_id]
         said = (each.data, each.occurred_at, each.event_type, each.accepted_at)
@@ -460,10 +511,15 @@ class Model:
         due = self._due(now)
         for subscription_id, lane in self.lanes.items():
             innocent = [id_ for id_ in due.get(subscription_id, ()) if self.deliveries[id_].losses < SUSPECT_LOSSES]
+            if lane.is_ordered and innocent:
+                innocent = [] if self._lower_open(subscription_id, min(innocent)) else innocent
+            if innocent and lane.is_open and not lane.pace.is_free(now):
+                self.marks.add("paced")
             could = (
                 bool(innocent)
                 and lane.is_open
                 and lane.hold_until <= now
+                and lane.pace.is_free(now)
                 and in_flight.get(subscription_id, 0) < lane.slots
                 and subscription_id not in taken
                 and flight.total < flight.capacity * 0.5
@@ -636,6 +692,7 @@ class Model:
 
     def _end(self, delivery: Delivery, state: str, reason: str | None) -> None:
         delivery.state, delivery.due_at, delivery.claimed_at, delivery.reason = state, None, None, reason
+        delivery.first_ended_at = delivery.first_ended_at or self.now
 
     def _log(self, delivery: Delivery, status: int | None, error: object, next_at: int | None, *, dead: bool) -> None:
         said = None if error is None else str(error)

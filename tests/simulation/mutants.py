@@ -354,6 +354,76 @@ MUTANTS: Final = (
         "holds, rules)\n        lanes.refresh(transaction, its_lanes)\n",
         "holds, rules)\n",
     ),
+    # order and rate
+    Mutant(
+        "orders by what is due first",
+        CLAIMING,
+        "AND n.due_at IS NOT NULL ORDER BY n.id LIMIT 1)",
+        "AND n.due_at IS NOT NULL ORDER BY n.due_at, n.id LIMIT 1)",
+    ),
+    Mutant(
+        "passes over an ordered one that waits",
+        CLAIMING,
+        "AND n.due_at IS NOT NULL ORDER BY n.id LIMIT 1)",
+        "AND n.due_at <= walk.due_by ORDER BY n.id LIMIT 1)",
+    ),
+    Mutant("sends two of an ordered lane", "fairness.py", "room = 1 - lane.in_flight", "room = 2 - lane.in_flight"),
+    Mutant(
+        "looks at an ordered lane for whatever is due",
+        LANES,
+        "WHERE subscription_id = lane.subscription_id AND due_at IS NOT NULL ORDER BY id LIMIT 1)",
+        "WHERE subscription_id = lane.subscription_id AND due_at IS NOT NULL ORDER BY id DESC LIMIT 1)",
+    ),
+    Mutant(
+        "counts a rate for each claim alone",
+        LANES,
+        "UPDATE lanes SET next_start_us = g.column2, probe_at",
+        "UPDATE lanes SET next_start_us = next_start_us, probe_at",
+    ),
+    Mutant("starts two at once whatever the rate", "rate.py", "burst = max(1,", "burst = max(2,"),
+    Mutant("lets a rate save up", "rate.py", "max(earliest, before_us or 0)", "(before_us or earliest)"),
+    Mutant(
+        "counts a claim as one start",
+        "fairness.py",
+        "next_start_us, now * 1000, started)",
+        "next_start_us, now * 1000, 1)",
+    ),
+    # filters
+    Mutant(
+        "asks no filter",
+        "matching.py",
+        "demands.expression is not None and not",
+        "demands.expression is not None and None and not",
+    ),
+    Mutant(
+        "lets another type match",
+        "filtering.py",
+        "    if comparable is None:\n        return False\n",
+        "    if comparable is None:\n        return True\n",
+    ),
+    Mutant(
+        "takes direction and partner of two entries",
+        "matching.py",
+        "        entries = [entry for entry in entries if entry.case_direction in directions]\n        if not entries:",
+        "        if not [entry for entry in entries if entry.case_direction in directions]:",
+    ),
+    # rotation
+    Mutant("drops the old secret at once", "rotation.py", "expires_at=switch_at)", "expires_at=now)"),
+    Mutant("lets the old secret sign for ever", "rotation.py", "expires_at=switch_at)", "expires_at=None)"),
+    Mutant(
+        "lets the old secret sign past its end",
+        "signing.py",
+        "secret.expires_at > now",
+        "secret.expires_at > now - 1000",
+    ),
+    Mutant("keeps the signer of an overlap", "dispatch.py", "wall_ms >= self._signer_until", "not self._signer_until"),
+    Mutant(
+        "switches X-Hub-Signature at once",
+        "rotation.py",
+        'hub_from=switch_at if request.hub_signature == "old" else None',
+        "hub_from=None",
+    ),
+    Mutant("forgets all but the last secret", "rotation.py", "secrets=(new, *live)", "secrets=(new, *live[:1])"),
     # redelivery
     Mutant("redelivers with the retries used up", REDELIVERING, "failures = 0, ", ""),
     Mutant(

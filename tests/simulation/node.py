@@ -18,6 +18,7 @@ from hookline.engine import Engine, Limits
 from hookline.errors import NotFound, Unavailable
 from hookline.model import Subscription
 from hookline.publishing import Publisher
+from hookline.rotation import RotationRequest, rotated
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Catalogue, Storage
 from hookline.subscribing import Rules, SubscriptionRequest, changed
@@ -25,6 +26,7 @@ from hookline.telemetry import Telemetry
 from simulation.database import GroupingWriter, Note
 from simulation.network import End, Network, Receivers, Start
 from simulation.oracle import SOURCE
+from simulation.signatures import Rotation
 from simulation.virtual import NODE, VirtualClock, VirtualLoop
 
 Answer = TypeVar("Answer")
@@ -92,6 +94,7 @@ class Node:
         self.publisher = Publisher(
             storage=self.storage, clock=clock, random_bytes=random.randbytes, event_source=SOURCE
         )
+        self._random_bytes = random.randbytes
         self.running: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -138,6 +141,22 @@ class Node:
         elif request.active is False:
             await self._nothing_starts(after.id)
         return after
+
+    async def rotate(
+        self, subscription_id: int, request: RotationRequest, foresee: Callable[[Subscription, Rotation], object]
+    ) -> None:
+        """Rotate a secret as `api.webhooks.rotate` does, and let somebody know before it is tried."""
+        for _ in range(CHANGE_TRIES):
+            before = await self.storage.subscription(subscription_id)
+            if before is None:
+                raise NotFound("There is no such subscription.")
+            now = self.clock.wall_ms()
+            after, shown = rotated(before, request, KEYRING, random_bytes=self._random_bytes, now=now)
+            overlap_seconds = 86_400 if request.overlap_seconds is None else request.overlap_seconds
+            foresee(after, Rotation(shown, overlap_seconds * 1000, request.hub_signature, now))
+            if await self.storage.replace_subscription(after, lift_hold=False):
+                return
+        raise Unavailable("It kept changing.")
 
     async def delete(self, subscription_id: int) -> None:
         """Delete a subscription as `api.webhooks.delete` does."""

@@ -4,8 +4,6 @@ The model says what the tables should hold; here the promises are held against w
 knows of this.
 """
 
-import base64
-import hmac
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +16,13 @@ import msgspec
 from hookline.clock import rfc3339
 from hookline.egress.sender import Call
 from hookline.errors import Unavailable
-from hookline.model import Answered, ErrorClass, EventType, Outcome, PayloadVersion
+from hookline.model import Answered, ErrorClass, EventType, Outcome, PayloadVersion, Subscription
 from hookline.storage.protocol import Accepted, Creation, Published, Settlement
 from hookline.storage.sqlite.committing import Broken
 from simulation.database import Note
 from simulation.model import Company, Delivery, Lane, Model, Violation, check
+from simulation.order import NEVER, Course, Order
+from simulation.signatures import Key, Rotation, rotated, signed_as
 from simulation.virtual import EPOCH_MS
 
 START_WINDOW_MS: Final = 3_000
@@ -35,7 +35,10 @@ _ROWS: Final = (
     "SELECT id, subscription_id, state, attempt, failures, losses, due_at, claimed_at, reason"
     " FROM deliveries ORDER BY id"
 )
-_LANES: Final = "SELECT subscription_id, is_open, slots, coalesce(hold_until, 0), next_due FROM lanes ORDER BY 1"
+_LANES: Final = (
+    "SELECT subscription_id, is_open, slots, coalesce(hold_until, 0), next_due, coalesce(next_start_us, 0) FROM lanes"
+    " ORDER BY 1"
+)
 _LOG: Final = (
     "SELECT delivery_id, number, http_status, error, next_attempt_at, dead_lettered FROM attempts"
     " ORDER BY delivery_id, number"
@@ -88,7 +91,9 @@ class Oracle:
         self.closed: dict[int, int] = {}
         """Subscriptions whose delete or deactivation has been answered, and when."""
         self.acknowledged: dict[str, Accepted] = {}
-        self.secrets: dict[int, str] = {}
+        self.order = Order()
+        self._foreseen: dict[bytes, Key | Rotation] = {}
+        """What somebody is about to do about secrets, by the sealed one that shows that it was done."""
         self._groups = 0
         self._settled: dict[int, list[int]] = {}
         """What each lane had of slots before each settle of this group."""
@@ -97,6 +102,10 @@ class Oracle:
         """Write a line of the story, where somebody wants to read it."""
         if self.tell:
             self.tell(f"{(self._now() - EPOCH_MS) / 1000:10.3f}  " + " ".join(str(each) for each in said))
+
+    def foresee(self, subscription: Subscription, act: Key | Rotation) -> None:
+        """Note that a subscription is about to be stored with a new secret."""
+        self._foreseen[subscription.secrets[0].sealed] = act
 
     # commits
 
@@ -135,6 +144,7 @@ class Oracle:
         if self.troubles:
             self.trouble()
         model, now, wall, args, named = self.model, self._now(), self._wall(), note.args, note.named
+        model.now = now
         match note.verb:
             case "publish":
                 publication = args[0]
@@ -168,9 +178,10 @@ class Oracle:
                 model.companies[args[0].id] = Company()
             case "create_subscription":
                 check("I1", value is Creation.CREATED, "creating a subscription answered", value)
-                model.create(args[0])
+                model.create(args[0], self._keys(args[0], ()))
             case "replace_subscription":
-                model.replace(args[0], value, lift_hold=named["lift_hold"])
+                keys = self._keys(args[0], model.lanes[args[0].id].keys)
+                model.replace(args[0], value, keys, lift_hold=named["lift_hold"])
             case "delete_subscription":
                 model.delete(args[0], value, wall)
             case "redeliver":
@@ -185,6 +196,16 @@ class Oracle:
                 self.marks["process begun"] += 1
             case _:
                 return
+
+    def _keys(self, subscription: Subscription, before: tuple[Key, ...]) -> tuple[Key, ...]:
+        """Return the secrets that the subscription should have when this is stored."""
+        match self._foreseen.pop(subscription.secrets[0].sealed, None):
+            case Key() as first:
+                return (first,)
+            case Rotation() as rotation:
+                return rotated(before, rotation)
+            case None:
+                return before
 
     def _adopt_slots(self) -> None:
         """Where two nodes settle one lane in one commit, its slots may grow by both or by each in turn: take either."""
@@ -360,16 +381,16 @@ class Oracle:
         check(
             "I7", f"{call.url.scheme}://{call.url.authority}{call.url.target}" == url, "sent to", call.url, "not", url
         )
-        secret = self.secrets[delivery.subscription_id].encode()
-        hub = "sha256=" + hmac.digest(secret, call.body, "sha256").hex()
+        wall = self.node_wall[start.node]()
+        keys = lane.keys_of[self._revision_of(start)]
+        hub, standard = signed_as(keys, wall, event.id, call.body)
         check("I7", headers["X-Hub-Signature-256"] == hub, "wrong hub signature")
-        at = headers["webhook-timestamp"]
-        check("I15", int(at) == self.node_wall[start.node]() // 1000, "webhook-timestamp", at)
-        key = base64.b64decode(secret.removeprefix(b"whsec_"))
-        signed = hmac.digest(key, b"%b.%b.%b" % (event.id.encode(), at.encode(), call.body), "sha256")
-        check(
-            "I7", headers["webhook-signature"] == "v1," + base64.b64encode(signed).decode(), "wrong standard signature"
-        )
+        check("I15", int(headers["webhook-timestamp"]) == wall // 1000, headers["webhook-timestamp"])
+        check("I7", headers["webhook-signature"] == standard, "wrong standard signatures")
+        if " " in standard:
+            self.marks["several signatures"] += 1
+        if len(keys) > 1 and " " not in standard:
+            self.marks["overlap ended"] += 1
 
     # tables against model
 
@@ -414,9 +435,22 @@ class Oracle:
             if each.state == "sending":
                 sending[each.subscription_id] += 1
             elif each.state == "pending" and each.due_at is not None:
-                due[each.subscription_id] = min(due.get(each.subscription_id, each.due_at), each.due_at)
-        for id_, is_open, slots, hold_until, next_due in self._reading.execute(_LANES):
+                is_behind = self.model.lanes[each.subscription_id].is_ordered and each.subscription_id in due
+                if not is_behind:
+                    due[each.subscription_id] = min(due.get(each.subscription_id, each.due_at), each.due_at)
+        for id_, is_open, slots, hold_until, next_due, next_start_us in self._reading.execute(_LANES):
             lane = self.model.lanes[id_]
+            starts_by = lane.pace.latest_start()
+            check(
+                "I12",
+                not lane.pace.starts or next_start_us <= starts_by * 1_000,
+                "lane",
+                id_,
+                "starts nothing before",
+                next_start_us,
+                "expected",
+                starts_by,
+            )
             check("I6", bool(is_open) is lane.is_open, "lane", id_, "is open:", is_open)
             check("I14", slots == lane.slots, "lane", id_, "has", slots, "slots, expected", lane.slots)
             check(
@@ -429,8 +463,8 @@ class Oracle:
                 "expected",
                 lane.hold_until - self._now(),
             )
-            if lane.is_open and id_ in due and sending[id_] < slots:
-                latest = max(due[id_], hold_until)
+            if lane.is_open and id_ in due and sending[id_] < (1 if lane.is_ordered else slots):
+                latest = max(due[id_], hold_until, -(-next_start_us // 1_000))
                 check(
                     "I12",
                     next_due is not None and next_due <= latest,
@@ -481,9 +515,25 @@ class Oracle:
                     )
                     self.marks["held at the end"] += 1
                 self._check_log(delivery, lane)
+            for lane in model.lanes.values():
+                if lane.was_ordered:
+                    self._check_sequence(lane)
         except Violation as violation:
             self.violations.append(str(violation))
         self.marks.update(self.model.marks)
+
+    def _check_sequence(self, lane: Lane) -> None:
+        """See that nobody was sent an event before the end of one that was accepted before it was posted."""
+        started_at: dict[int, float] = {}
+        for (id_, _), start in self._starts.items():
+            started_at[id_] = min(start.at, started_at.get(id_, NEVER))
+        courses = [
+            Course(each.event_id, started_at.get(each.id, NEVER), each.first_ended_at or NEVER)
+            for each in self.model.deliveries.values()
+            if each.subscription_id == lane.subscription.id
+        ]
+        for first, second in self.order.overtaken(courses):
+            check("I8", None, "ordered", lane.subscription.id, "was sent", second, "before the end of", first)
 
     def _check_log(self, delivery: Delivery, lane: Lane) -> None:
         """See that the log tells what receivers saw, no more and no less."""

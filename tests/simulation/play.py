@@ -15,9 +15,10 @@ from msgspec import Raw, Struct, structs
 
 from hookline import engine, publishing
 from hookline.engine import Limits
-from hookline.errors import HooklineError, NotFound, Unavailable
+from hookline.errors import Conflict, HooklineError, NotFound, Unavailable
 from hookline.model import Company, EventType, PayloadVersion
-from hookline.publishing import EventRequest
+from hookline.publishing import EventRequest, RecipientRequest
+from hookline.rotation import SECRETS_MAX, RotationRequest
 from hookline.storage.protocol import AttemptQuery, AttemptRow, Catalogue, IdempotencyKey, Published
 from hookline.storage.sqlite import SqliteStorage
 from hookline.subscribing import SubscriptionRequest, created
@@ -27,7 +28,9 @@ from simulation.network import Receivers
 from simulation.node import RULES, Node, Unreachable
 from simulation.oracle import Oracle
 from simulation.schedule import Schedule, Step, draw
+from simulation.signatures import Key
 from simulation.virtual import VirtualClock, VirtualLoop, virtual_loop
+from simulation.wanting import DATA
 
 LEASE_MS: Final = 8_000
 UPKEEP_SECONDS: Final = 3.0
@@ -134,6 +137,7 @@ class _Play:
         self._numbers = iter(range(1, 1_000_000))
         self._company_ids = [1000 + index for index in range(schedule.companies)]
         self._subscription_ids: list[int] = []
+        self._keys_began_at: dict[str, float] = {}
         self._unsure: set[int] = set()
         """Subscriptions that a request without an answer may still switch on."""
         self._limits = Limits(
@@ -186,6 +190,7 @@ class _Play:
             "patch": self._patch,
             "look": self._look,
             "redeliver": self._redeliver,
+            "rotate": self._rotate,
             "type": self._put_type,
             "crash": self._crash_step,
             "stall": self._stall,
@@ -207,7 +212,7 @@ class _Play:
         ends_at = self._loop.time() + CALM_SECONDS_MAX
         # What was asked before may still come about: a stopped node's requests, an answer that is late.
         await asyncio.sleep(STRAGGLERS_SECONDS if self.oracle.troubled_at else 0.1)
-        patience = 400
+        patience = 1_000
         while patience > 0 and self._loop.time() < ends_at:
             while self._repairs:
                 await asyncio.wait(set(self._repairs))
@@ -224,14 +229,19 @@ class _Play:
         """Return how long nothing can happen; None where nothing ever will."""
         model, now = self.oracle.model, self._clock.schedule_ms()
         found = []
+        waiting = set[int]()
         for delivery in model.deliveries.values():
             lane = model.lanes[delivery.subscription_id]
+            if lane.is_ordered and delivery.due_at is not None and lane.deleted_at is None:
+                if delivery.subscription_id in waiting:
+                    continue
+                waiting.add(delivery.subscription_id)
             if delivery.state == "sending":
                 return 0
             if delivery.state == "pending" and lane.deleted_at is not None:
                 return 0
             if delivery.state == "pending" and lane.is_open and delivery.due_at is not None:
-                found.append(max(delivery.due_at, lane.hold_until) - now)
+                found.append(max(delivery.due_at, lane.hold_until, int(lane.pace.latest_start())) - now)
         return max(0, min(found)) if found else None
 
     async def _skip(self, seconds: float) -> None:
@@ -386,6 +396,7 @@ class _Play:
         requests = [self._request(each) for each in said["events"]]
         body = msgspec.json.encode([said["events"]])
         key = None if said["key"] is None else publishing.key_of(f"k{said['key']}", "/v1/events", body)
+        self.oracle.order.posted(self._loop.time(), [each.id for each in requests if each.id])
         if said["has_twin"]:
             twin = asyncio.create_task(self._publish_until(step, requests, key, answers=1))
             await self._publish_until(step, requests, key, answers=1 + said["again"])
@@ -396,6 +407,9 @@ class _Play:
     async def _publish_until(
         self, step: Step, requests: list[EventRequest], key: IdempotencyKey | None, *, answers: int
     ) -> None:
+        began_at = self._loop.time()
+        if key:
+            began_at = self._keys_began_at.setdefault(key.key, began_at)
         for _ in range(TRIES_MAX):
             node = self._node(step)
             coroutine: Coroutine[Any, Any, Any] = (
@@ -416,6 +430,7 @@ class _Play:
             if self._random.random() < HINTS_SHARE:
                 node.engine.wake()
             if isinstance(answer, Published):
+                self.oracle.order.answered(self._loop.time(), began_at, [event.id for event in answer.events])
                 for event in answer.events:
                     self.oracle.acknowledged[event.id] = event
             answers -= 1
@@ -423,10 +438,19 @@ class _Play:
                 return
 
     def _request(self, said: dict[str, Any]) -> EventRequest:
+        company_ids = [self._company_ids[index] for index in said["companies"]]
+        entries = said["entries"]
         return EventRequest(
             event_type=said["type"],
-            data=Raw(b'{"note": %d, "amount": 1.10}' % said["note"]),
-            company_ids=[self._company_ids[index] for index in said["companies"]],
+            data=Raw(DATA[said["data"]]),
+            company_ids=None if entries else company_ids,
+            recipients=[
+                RecipientRequest(company_id=id_, case_direction=direction, partner_company_id=partner)
+                for id_ in company_ids
+                for direction, partner in entries
+            ]
+            if entries
+            else None,
             id=None if said["id"] is None else f"e{said['id']}",
             occurred_at=datetime(2026, 11, 1, tzinfo=UTC) if said["is_dated"] else None,
         )
@@ -443,6 +467,7 @@ class _Play:
             timeout_seconds=said["timeout"],
             max_in_flight=said["max_in_flight"],
             active=said["active"],
+            **policies_of(said["policies"]),
         )
         subscription, secret = created(
             request,
@@ -457,12 +482,8 @@ class _Play:
         self._receivers.characters[receiver] = said["character"]
         self._receivers.kills_left[receiver] = said["kills"] if said["character"] == "deadly" else 0
         self._subscription_ids.append(id_)
-        self.secrets[id_] = secret
+        self.oracle.foresee(subscription, Key(secret))
         await node.ask(node.storage.create_subscription(subscription, 100))
-
-    @property
-    def secrets(self) -> dict[int, str]:
-        return self.oracle.secrets
 
     def _chosen(self, step: Step) -> int:
         ids = list(self.oracle.model.lanes)
@@ -503,7 +524,20 @@ class _Play:
         said = dict(step.said["patch"])
         if "url" in said:
             said = {"callback_url": f"https://c.example.com/{id_ - 5000}/{id_}/{said['url']}"}
-        await node.ask(node.change(id_, SubscriptionRequest(**said), self._catalogue))
+        await node.ask(node.change(id_, SubscriptionRequest(**policies_of(said)), self._catalogue))
+
+    async def _rotate(self, step: Step) -> None:
+        id_, node, said = self._chosen(step), self._node(step), step.said
+        request = RotationRequest(overlap_seconds=said["overlap"], hub_signature=said["hub"])
+        for _ in range(said["rotations"]):
+            try:
+                await node.ask(node.rotate(id_, request, self.oracle.foresee))
+            except Conflict:
+                if len(self.oracle.model.lanes[id_].keys) < SECRETS_MAX:
+                    self.oracle.violations.append(f"I7: a rotation of {id_} was refused as one too many")
+                self.oracle.marks["too many secrets"] += 1
+                return
+            await asyncio.sleep(self._random.random())
 
     async def _put_type(self, step: Step) -> None:
         node = self._nodes[0]
@@ -554,6 +588,11 @@ class _Play:
                     expected = "cancelled" if lane.deleted_at is not None else "held"
                 if view.state != expected or len(view.attempts) != len(delivery.log):
                     self.oracle.violations.append(f"I1: delivery {view.id} is shown as {view.state}, is {expected}")
+
+
+def policies_of(said: dict[str, Any]) -> dict[str, Any]:
+    """Return drawn policies as a request names them."""
+    return said | {"filter": Raw(said["filter"].encode())} if "filter" in said else said
 
 
 _OUTSIDE: Final = copy_context()

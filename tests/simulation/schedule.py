@@ -6,10 +6,15 @@ from typing import Any, Final
 from msgspec import Struct
 
 from simulation.network import CHARACTERS
+from simulation.wanting import DATA, FILTERS
 
 HORIZON: Final = 7.0
 """Seconds in which everything happens; after them faults stop and time runs on."""
 TYPES: Final = ("note.created", "note.created", "collaboration-request.created", "collaboration-request.closed")
+_CHANGES: Final = (
+    *("delete", "pause", "pause", "resume", "resume", "patch", "patch", "look", "redeliver", "redeliver"),
+    *("rotate", "rotate"),
+)
 V1_NAMES: Final = ("note.created", "collaboration-request.created")
 
 
@@ -75,7 +80,24 @@ def _subscription(random: Random, companies: int) -> dict[str, Any]:
         "max_in_flight": random.choice((1, 2, 3, 10)),
         "host": random.choice(("a", "a", "b")),
         "active": random.random() < 0.9,
+        "policies": _policies(random, version),
     }
+
+
+def _policies(random: Random, version: str) -> dict[str, Any]:
+    """Draw what few subscriptions want."""
+    said: dict[str, Any] = {}
+    if random.random() < 0.2:
+        said["filter"] = random.choice(tuple(FILTERS))
+    if version == "V2" and random.random() < 0.4:
+        said["case_directions"] = random.choice((["INBOUND"], ["OUTBOUND"], ["INBOUND", "OUTBOUND"]))
+    if version == "V2" and random.random() < 0.3:
+        said["partner_company_ids"] = random.choice(([7], [7, 8]))
+    if random.random() < 0.2:
+        said["ordered"] = True
+    if random.random() < 0.15:
+        said["rate_per_second"] = random.choice((1, 2, 5, 30))
+    return said
 
 
 def _publish(random: Random, companies: int) -> Step:
@@ -85,8 +107,9 @@ def _publish(random: Random, companies: int) -> Step:
             {
                 "type": random.choice(TYPES),
                 "companies": random.sample(range(companies), random.randint(1, companies)),
+                "entries": random.choice((None, None, _entries(random))),
                 "id": random.choice((None, random.randrange(8))),
-                "note": random.choice((0, 0, 1)),
+                "data": random.choice((0, 0, 0, *range(len(DATA)))),
                 "is_dated": random.random() < 0.3,
             }
             for _ in range(count)
@@ -99,17 +122,31 @@ def _publish(random: Random, companies: int) -> Step:
     return Step(random.random() * HORIZON * random.choice((0.3, 1.0)), "publish", said)
 
 
+def _entries(random: Random) -> list[tuple[str | None, int | None]]:
+    return [(random.choice((None, "INBOUND", "OUTBOUND")), random.choice((None, 7, 8))) for _ in range(2)]
+
+
 def _change(random: Random, subscriptions: int) -> Step:
-    act = random.choice(("delete", "pause", "pause", "resume", "resume", "patch", "look", "redeliver", "redeliver"))
+    act = random.choice(_CHANGES)
     patch = random.choice(
         (
             {"retry_delays_seconds": random.choice(([1], [2, 2], []))},
             {"max_in_flight": random.choice((1, 2, 5))},
             {"url": random.randrange(5)},
             {"timeout_seconds": random.choice((1, 2))},
+            {"filter": random.choice(tuple(FILTERS))},
+            {"ordered": random.random() < 0.5},
+            {"rate_per_second": random.choice((None, 1, 3))},
         )
     )
-    said = {"subscription": random.randrange(subscriptions + 1), "node": random.randrange(2), "patch": patch}
+    said = {
+        "subscription": random.randrange(subscriptions + 1),
+        "node": random.randrange(2),
+        "patch": patch,
+        "rotations": random.choice((1, 1, 2, 6)),
+        "overlap": random.choice((None, 0, 1, 2, 4)),
+        "hub": random.choice((None, "new", "old", "old")),
+    }
     return Step(random.random() * HORIZON, act, said)
 
 
