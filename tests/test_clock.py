@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.clock import DRIFT_SHARE_MAX, SystemClock, milliseconds, rfc3339
+from hookline.clock import DRIFT_SHARE_MAX, SystemClock, calendars, milliseconds, rfc3339
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
@@ -67,6 +67,16 @@ def test_the_schedule_comes_back_to_the_wall_clock(machine: Machine) -> None:
         machine.pass_ms(1_000)
         clock.schedule_ms()
     assert clock.schedule_ms() == clock.wall_ms()
+
+
+@pytest.mark.parametrize(("between_ms", "wall_ahead"), [(0, 0), (1, 0), (2, 2)])
+def test_both_calendars_of_one_moment_are_one_number_unless_they_are_apart(
+    machine: Machine, between_ms: int, wall_ahead: int
+) -> None:
+    clock = SystemClock()
+    machine.wall_ms += between_ms
+    schedule, wall = calendars(clock)
+    assert (schedule, wall) == (START_MS, START_MS + wall_ahead)
 
 
 def test_time_asleep_counts(machine: Machine) -> None:

@@ -19,6 +19,9 @@ DRIFT_SHARE_MAX = 0.01
 """A wall clock that was set is followed at 1 %: a jump of an hour takes four days, and no wait shrinks by more."""
 
 
+TICK_MS = 1
+
+
 class Clock(Protocol):
     """Time as an argument: the system's, or a simulation's."""
 
@@ -33,6 +36,16 @@ class Clock(Protocol):
     def monotonic_seconds(self) -> float:
         """Return seconds since an arbitrary point of this process."""
         ...
+
+
+def calendars(clock: Clock) -> tuple[int, int]:
+    """Read `schedule_ms` and `wall_ms` as of one moment: one number, unless the wall clock was set.
+
+    Read one after the other they often differ by the tick between them, and a due time shown by the one would differ
+    from the same instant shown by the other.
+    """
+    schedule, wall = clock.schedule_ms(), clock.wall_ms()
+    return (schedule, schedule) if abs(wall - schedule) <= TICK_MS else (schedule, wall)
 
 
 class SystemClock:

@@ -126,3 +126,4 @@ def test_rotation_without_a_key_says_how_to_make_one(here: Workplace) -> None:
 
     assert ended.returncode == 1
     assert "openssl rand -base64 32" in ended.stderr
+    assert "HOOKLINE_SECRET_KEY=NEW,OLD hookline keys rotate" in ended.stderr

@@ -69,6 +69,13 @@ def test_every_command_has_an_example_of_itself(name: str) -> None:
     assert f"Example: hookline {name}" in str(leaves()[name].epilog)
 
 
+@pytest.mark.parametrize("group", sorted({name.split()[0] for name in leaves() if " " in name}))
+def test_every_group_of_commands_has_the_example_of_one_of_its_own(group: str) -> None:
+    epilog = str(typer.main.get_command(app).commands[group].epilog)  # type: ignore[attr-defined]
+
+    assert epilog in {command.epilog for name, command in leaves().items() if name.split()[0] == group}
+
+
 @pytest.mark.parametrize("name", leaves())
 def test_commands_page_names_every_command_with_the_example_of_its_help(name: str) -> None:
     example = str(leaves()[name].epilog).removeprefix("\b\nExample: ")

@@ -88,3 +88,13 @@ def test_database_that_others_may_read_is_a_finding(here: Workplace) -> None:
 
     assert code == 1
     assert "error" in found["durability"]
+
+
+def test_file_that_others_may_read_is_a_finding_and_a_private_one_is_called_so(here: Workplace) -> None:
+    here.run("company", "create", "Acme")
+    assert "file private" in here.run("doctor", HOOKLINE_SECRET_KEY=KEY).stdout
+
+    (here.path / "hookline.db").chmod(0o644)
+    shown = here.run("doctor", HOOKLINE_SECRET_KEY=KEY).stdout
+    assert "file is open to others (mode 644; chmod 600)." in shown
+    assert "It has to be private." in shown

@@ -365,8 +365,9 @@ def test_longest_url_is_accepted() -> None:
 
 @pytest.mark.parametrize("port", sorted(BLOCKED_PORTS - {0}))
 def test_port_of_another_protocol_is_refused(port: int) -> None:
-    with pytest.raises(UrlRefused, match="another protocol"):
-        parse(f"https://example.com:{port}/", PRODUCTION)
+    for rules, url in ((PRODUCTION, "https://example.com"), (DEVELOPMENT, "http://127.0.0.1")):
+        with pytest.raises(UrlRefused, match="another protocol"):
+            parse(f"{url}:{port}/", rules)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +381,7 @@ def test_port_of_another_protocol_is_refused(port: int) -> None:
             "http://localhost/",
         ),
         *(
-            "http://127.0.0.1:6000/",
+            "http://127.0.0.1:6001/",
             "http://LocalHost:1234/",
             "http://127.1.2.3:80/",
             "http://127.0.0.1:8081/",

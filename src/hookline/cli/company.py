@@ -7,7 +7,12 @@ import typer
 
 from hookline.cli import options
 
-app = typer.Typer(help="Make and list companies, and let their people in.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Make and list companies, and let their people in.",
+    epilog=options.example('hookline company create "Acme Support"'),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 class PortalRole(StrEnum):

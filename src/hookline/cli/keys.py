@@ -4,7 +4,12 @@ import typer
 
 from hookline.cli import options
 
-app = typer.Typer(help="The keys that seal secrets at rest.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="The keys that seal secrets at rest.",
+    epilog=options.example("hookline keys rotate --database sqlite:///hookline.db"),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.command("rotate", epilog=options.example("hookline keys rotate --database sqlite:///hookline.db"))
@@ -26,7 +31,14 @@ def rotate(database: options.Database = None, json: options.Json = False) -> Non
 
     settings = from_environment(
         {**os.environ, **({} if database is None else {"HOOKLINE_DATABASE_URL": database})},
+        needs_secret_key=False,
     )
+    if not (settings.secret_keys or settings.is_development):
+        raise Failure(
+            "HOOKLINE_SECRET_KEY is not set: it names the new key, and after a comma the one in use.",
+            "Make one with `openssl rand -base64 32`, keep it, start every server with HOOKLINE_SECRET_KEY=NEW,OLD, and"
+            " then: HOOKLINE_SECRET_KEY=NEW,OLD hookline keys rotate",
+        )
     file = database_file(settings.database_url)
     if file is not None and not file.exists():
         raise Failure(f"there is no database at {file.absolute()}.", "Go to its directory, or say --database.")

@@ -7,7 +7,12 @@ import typer
 from hookline.cli import options
 from hookline.model import Role
 
-app = typer.Typer(help="Make, list and revoke bearer tokens.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Make, list and revoke bearer tokens.",
+    epilog=options.example("hookline token create billing --role publisher"),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 Company = Annotated[
     int | None,

@@ -135,7 +135,7 @@ def parse(text: str, rules: UrlRules) -> CallbackUrl:
         _check_name(host, port, rules)
     else:
         _check_address(address, port, rules)
-    _check_port(host, address, port, rules)
+    _check_port(port)
     return CallbackUrl(
         text=text,
         scheme=scheme,
@@ -266,9 +266,8 @@ def _refuse_name(host: str, what: str) -> NoReturn:
     raise UrlRefused(f"{host} is {what}, which leads nowhere on the internet. {_ADVICE}", ALLOW_HOSTS)
 
 
-def _check_port(host: str, address: Address | None, port: int, rules: UrlRules) -> None:
-    is_local = host == "localhost" if address is None else address.is_loopback
-    if port in BLOCKED_PORTS and not (is_local and rules.allow_loopback):
+def _check_port(port: int) -> None:
+    if port in BLOCKED_PORTS:
         raise UrlRefused(f"Port {port} belongs to another protocol. Use 443 or a port of an HTTP server.")
 
 

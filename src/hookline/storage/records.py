@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.model import Entry, PayloadVersion, Policies, Recipient, Route, Secret, Subscription
+from hookline.model import Entry, Policies, Recipient, Route, Secret, Subscription
 from hookline.storage.protocol import Accepted
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -71,29 +71,12 @@ def recipient(company_id: int, company_revision: int, text: str | None) -> Recip
 
 def route_of(subscription: Subscription) -> Route:
     """Tell what matching needs to know of a subscription."""
-    return route_with(
-        subscription.policies,
+    policies = subscription.policies
+    return Route(
         subscription_id=subscription.id,
         company_id=subscription.company_id,
         payload_version=subscription.payload_version,
         event_types=subscription.event_types,
-    )
-
-
-def route_with(
-    policies: Policies,
-    *,
-    subscription_id: int,
-    company_id: int,
-    payload_version: PayloadVersion,
-    event_types: tuple[str, ...] | None,
-) -> Route:
-    """Make a route of what a subscription with these policies is."""
-    return Route(
-        subscription_id=subscription_id,
-        company_id=company_id,
-        payload_version=payload_version,
-        event_types=event_types,
         case_directions=policies.case_directions,
         partner_company_ids=policies.partner_company_ids,
         filter=policies.filter,

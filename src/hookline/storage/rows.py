@@ -240,26 +240,14 @@ def read_notice(row: Row) -> Notice:
 
 
 def read_routes(rows: Iterable[Row]) -> dict[int, Routes]:
-    """Read the routes of companies whose rows follow each other.
+    """Read the routes of companies whose rows follow each other: company, its revision, and a route, null for none.
 
-    Company, its revision, and id, payload version, event types and policies of one subscription; nulls where it has
-    none.
+    Routes as they are kept by revision, and not out of the subscriptions: so a damaged one is matched as it was when
+    it was whole, and an event that it may be for is refused to nobody.
     """
     found = {}
     for (company_id, revision), its_rows in groupby(rows, key=lambda row: row[:2]):
-        its_routes = tuple(
-            [
-                records.route_with(
-                    records.policies(policies),
-                    subscription_id=subscription_id,
-                    company_id=company_id,
-                    payload_version=PayloadVersion(version),
-                    event_types=records.names(names),
-                )
-                for _, _, subscription_id, version, names, policies in its_rows
-                if subscription_id is not None
-            ]
-        )
+        its_routes = tuple([records.route(route) for _, _, route in its_rows if route is not None])
         found[company_id] = Routes(company_id=company_id, revision=revision, routes=its_routes)
     return found
 

@@ -40,7 +40,11 @@ WHERE id > $1::bigint AND deleted_at IS NULL AND payload_version = any($2::text[
 ORDER BY id LIMIT $3"""
 
 _ROUTES: Final = """
-SELECT c.id, c.revision, s.id, s.payload_version, s.event_types, s.policies
+SELECT c.id, c.revision, (
+  SELECT r.route FROM subscription_revisions AS r
+  WHERE r.bucket = any($1::smallint[]) AND r.bucket = s.bucket AND r.company_id = s.company_id
+    AND r.subscription_id = s.id
+  ORDER BY r.revision DESC LIMIT 1)
 FROM companies AS c LEFT JOIN subscriptions AS s
   ON s.bucket = any($1::smallint[]) AND s.company_id = c.id AND s.deleted_at IS NULL
 WHERE c.id = any($2::bigint[]) AND c.deleted_at IS NULL

@@ -44,11 +44,11 @@ def inspect(path: str, clock: Clock) -> Inspection:
 
 def _guarantees(connection: apsw.Connection, path: str, *, is_used: bool) -> tuple[Guarantee, ...]:
     mode = stat.S_IMODE(Path(path).stat().st_mode)
-    others = "nobody" if mode & (stat.S_IRWXG | stat.S_IRWXO) == 0 else f"somebody (mode {mode:o}; chmod 600)"
+    access = "private" if mode & (stat.S_IRWXG | stat.S_IRWXO) == 0 else f"open to others (mode {mode:o}; chmod 600)"
     journal = str(connection.execute("PRAGMA journal_mode").get)
     return (
         *((Guarantee(name="journal_mode", found=journal, wanted="wal"),) if is_used else ()),
-        Guarantee(name="who else may read it", found=others, wanted="nobody"),
+        Guarantee(name="file", found=access, wanted="private"),
     )
 
 

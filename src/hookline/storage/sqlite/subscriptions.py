@@ -34,7 +34,9 @@ _PAGE_OF_ALL: Final = _PAGE.format(narrowed="")
 _PAGE_OF_COMPANY: Final = _PAGE.format(narrowed="AND company_id = ?4")
 
 _ROUTES: Final = """
-SELECT c.id, c.revision, s.id, s.payload_version, s.event_types, s.policies
+SELECT c.id, c.revision, (
+  SELECT r.route FROM subscription_revisions AS r WHERE r.company_id = c.id AND r.subscription_id = s.id
+  ORDER BY r.revision DESC LIMIT 1)
 FROM companies AS c LEFT JOIN subscriptions AS s ON s.company_id = c.id AND s.deleted_at IS NULL
 WHERE c.id IN (SELECT value FROM json_each(?1)) AND c.deleted_at IS NULL
 ORDER BY c.id, s.id"""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import apsw
 from msgspec import Struct
 
-from hookline.clock import Clock
+from hookline.clock import Clock, calendars
 from hookline.storage.rows import first_id_of_day
 
 ROWS_MAX: Final = 256
@@ -70,9 +70,9 @@ class Transaction(Struct, frozen=True):
     def begin(cls, connection: apsw.Connection, counters: Counters, clock: Clock) -> "Transaction":
         """Begin one, taking the write lock at once."""
         connection.execute("BEGIN IMMEDIATE")
-        wall = clock.wall_ms()
+        now, wall = calendars(clock)
         counters.reach(wall)
-        return cls(connection, counters, clock.schedule_ms(), wall)
+        return cls(connection, counters, now, wall)
 
     def one(self, sql: str, bindings: Sequence[Any] = ()) -> Any:
         """Run a statement and return its first row: the value itself where it has one column, None without a row."""
