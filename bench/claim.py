@@ -5,7 +5,6 @@ storage's own publishes. A round publishes one event for each of the others and 
 """
 
 import argparse
-import asyncio
 import json
 import secrets
 import sys
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+import uvloop
 
 from hookline import tokens
 from hookline.clock import SystemClock
@@ -242,7 +243,7 @@ def main() -> None:
     parser.add_argument("--database", choices=("sqlite", POSTGRES), default="sqlite", help="a fresh one (sqlite)")
     arguments = parser.parse_args()
     with fresh(arguments.database) as storage:
-        figures = asyncio.run(measure(storage, arguments.rows, arguments.rounds))
+        figures = uvloop.run(measure(storage, arguments.rows, arguments.rounds))
     for name, value in figures.items():
         print(
             f"{name.replace('_', ' '):28} {value:>12,.2f}"

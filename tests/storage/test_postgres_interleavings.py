@@ -156,7 +156,7 @@ def erased_with_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "lock_free", lanes.lock)
 
 
-UNLOCKED = without(claiming, "_LOCK_DUE", "FOR NO KEY UPDATE OF l SKIP LOCKED")
+UNLOCKED = without(claiming, "_LOCK_DUE", "FOR NO KEY UPDATE SKIP LOCKED")
 
 
 PLANTED: Sequence[tuple[Plant, tuple[Act, Act], dict[str, Any]]] = [

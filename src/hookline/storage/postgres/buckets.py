@@ -4,7 +4,7 @@ A company's bucket is stored with it and copied into each of its rows. A group o
 write; on a single PostgreSQL there is one group, of all buckets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -18,6 +18,11 @@ EVERY: Final[Sequence[int]] = tuple(range(COUNT))
 def of_company(company_id: int) -> int:
     """Return the bucket that a company is given when it is made, and keeps."""
     return company_id % COUNT
+
+
+def of_companies(company_ids: Iterable[int]) -> Sequence[int]:
+    """Return the buckets of some companies, each once."""
+    return list({of_company(company_id) for company_id in company_ids})
 
 
 def of_text(text: str) -> int:

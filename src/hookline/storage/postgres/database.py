@@ -5,12 +5,12 @@ outcome unknown. A transaction that a rival got the better of runs again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from hookline.clock import Clock
 from hookline.errors import Unavailable
@@ -66,6 +66,13 @@ class Transaction(Struct, frozen=True):
     """As many as were asked for."""
     buckets: Sequence[int] = buckets.EVERY
     """The group that it may write: every statement names it for every table that carries buckets."""
+
+    def within(self, company_ids: Iterable[int]) -> "Transaction":
+        """Return the same transaction for statements about these companies alone.
+
+        Naming all buckets costs 40 µs a statement: the driver asks of each value whether it is a list too.
+        """
+        return structs.replace(self, buckets=buckets.of_companies(company_ids))
 
     async def draw(self, count: int) -> Sequence[int]:
         """Draw more ids."""

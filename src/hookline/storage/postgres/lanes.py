@@ -71,14 +71,18 @@ WITH changed AS MATERIALIZED (
     OFFSET 0
   ) AS found WHERE is_changed OR next_due IS DISTINCT FROM next_due_before
 )
-UPDATE lanes SET slots = changed.slots, hold_until = changed.hold_until, next_start_us = changed.next_start_us,
-  failed_in_a_row = changed.failed_in_a_row, failing_since = changed.failing_since, probe_at = changed.probe_at,
-  next_due = changed.next_due
-FROM changed
-WHERE lanes.bucket = any($1::smallint[]) AND lanes.subscription_id = any(ARRAY(SELECT subscription_id FROM changed))
-  AND lanes.subscription_id = changed.subscription_id"""
-"""Looks once for each lane, and writes those that differ. Each is found by its id: joined with a call of `unnest`, that
-was called, and each look repeated, for every lane over again (100 lanes: 6 to 18 ms, this way 1.5)."""
+UPDATE lanes SET
+  slots = ($3::integer[])[array_position($2, subscription_id)],
+  hold_until = ($4::bigint[])[array_position($2, subscription_id)],
+  next_start_us = ($6::bigint[])[array_position($2, subscription_id)],
+  failed_in_a_row = ($7::integer[])[array_position($2, subscription_id)],
+  failing_since = ($8::bigint[])[array_position($2, subscription_id)],
+  probe_at = ($9::bigint[])[array_position($2, subscription_id)],
+  next_due = (ARRAY(SELECT next_due FROM changed))[
+    array_position(ARRAY(SELECT subscription_id FROM changed), subscription_id)]
+WHERE bucket = any($1) AND subscription_id = any(ARRAY(SELECT subscription_id FROM changed))"""
+"""Looks once for each lane, and writes those that differ. Each is found by its id, and its values by their place:
+joined with `changed`, all of that is read again for every lane (100 lanes: 2 ms)."""
 
 _NEVER: Final = 2**63 - 1
 

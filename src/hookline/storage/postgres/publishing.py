@@ -176,7 +176,7 @@ class _Group:
             _STORE,
             self._seen.moment.now,
             self._seen.moment.wall,
-            buckets.EVERY,
+            buckets.of_companies(row[3] for row in self._deliveries),
             list({row[2] for row in self._deliveries}),
             *_columns(self._deliveries, 10),
             *_columns(self._recipients, 7),

@@ -26,10 +26,15 @@ SELECT d.id, d.attempt, d.losses, d.subscription_id, d.company_id, d.bucket, s.d
 FROM deliveries AS d
   JOIN subscriptions AS s ON s.id = d.subscription_id AND s.bucket = d.bucket
   JOIN lanes AS l ON l.subscription_id = d.subscription_id AND l.bucket = d.bucket
-WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND l.bucket = any($1) AND d.state = 'sending' AND {which}
+WHERE d.bucket = any($1::smallint[]) AND s.bucket = any($1) AND l.bucket = any($1) AND {which}
 FOR NO KEY UPDATE OF d {others}"""
-_LOCK_FENCED: Final = _LOCK.format(which="d.id = any($2::bigint[]) ORDER BY d.id", others="")
-_LOCK_LOST: Final = _LOCK.format(which="d.due_at <= $2 ORDER BY d.due_at LIMIT $3", others="SKIP LOCKED")
+_LOCK_FENCED: Final = _LOCK.format(
+    which="(d.state = 'sending') IS TRUE AND d.id = any($2::bigint[]) ORDER BY d.id", others=""
+)
+"""Written as it is, the state leads to no index: the rows are found by their ids, not among all that are in flight."""
+_LOCK_LOST: Final = _LOCK.format(
+    which="d.claimed_at IS NOT NULL AND d.due_at <= $2 ORDER BY d.due_at LIMIT $3", others="SKIP LOCKED"
+)
 
 ENDED_COLUMNS: Final = (
     "id, event_key, settled_at, subscription_id, company_id, attempt, failures, data_bytes, state, payload_version,"
@@ -38,19 +43,17 @@ ENDED_COLUMNS: Final = (
 
 _WRITE: Final = f"""
 WITH kept AS (
-  UPDATE deliveries AS d SET state = 'pending', failures = d.failures + g.failures, losses = g.losses,
-    due_at = g.due_at, claimed_at = NULL
-  FROM unnest($2::bigint[], $3::integer[], $4::integer[], $5::bigint[]) AS g (id, failures, losses, due_at)
-  WHERE d.bucket = any($1::smallint[]) AND d.id = g.id
+  UPDATE deliveries SET state = 'pending', failures = failures + ($3::integer[])[array_position($2, id)],
+    losses = ($4::integer[])[array_position($2, id)], due_at = ($5::bigint[])[array_position($2, id)], claimed_at = NULL
+  WHERE bucket = any($1::smallint[]) AND id = any($2::bigint[])
 ), ended AS (
-  DELETE FROM deliveries AS d
-  USING unnest($6::bigint[], $7::text[], $8::integer[], $9::text[]) AS g (id, state, failures, reason)
-  WHERE d.bucket = any($1) AND d.id = g.id
-  RETURNING d.id, d.event_key, $10::bigint AS settled_at, d.subscription_id, d.company_id, d.attempt,
-    d.failures + g.failures AS failures, d.data_bytes, g.state, d.payload_version, d.type_name, d.source, g.reason,
-    d.event_bucket, d.bucket
+  DELETE FROM deliveries WHERE bucket = any($1) AND id = any($6::bigint[])
+  RETURNING *, array_position($6, id) AS place
 ), moved AS (
-  INSERT INTO ended_deliveries ({ENDED_COLUMNS}) SELECT {ENDED_COLUMNS} FROM ended
+  INSERT INTO ended_deliveries ({ENDED_COLUMNS})
+  SELECT id, event_key, $10, subscription_id, company_id, attempt, failures + ($8::integer[])[place], data_bytes,
+    ($7::text[])[place], payload_version, type_name, source, ($9::text[])[place], event_bucket, bucket
+  FROM ended
 )
 INSERT INTO attempts (
   created_at, id, delivery_id, subscription_id, company_id, number, http_status, error, detail, duration_ms, dns_ms,
@@ -59,6 +62,8 @@ SELECT $10, * FROM unnest(
   $11::bigint[], $12::bigint[], $13::integer[], $14::integer[], $15::integer[], $16::integer[], $17::text[],
   $18::text[], $19::integer[], $20::integer[], $21::integer[], $22::integer[], $23::integer[], $24::bytea[],
   $25::bytea[], $26::bytea[], $27::bigint[], $28::boolean[], $29::smallint[])"""
+"""A delivery is found by its id, and what is to become of it by the place of that id: joined one by one, each may be
+sought in an index of something else."""
 
 _RELEASE: Final = """
 UPDATE deliveries SET state = 'pending', due_at = $2, claimed_at = NULL
@@ -71,6 +76,7 @@ _NOTHING_SENT: Final = (None,) * 7
 
 async def settle(transaction: Transaction, settlements: Sequence[Settlement], rules: circuit.Rules) -> Sequence[bool]:
     """Record the ends of attempts whose fence is current; answer for each whether it was."""
+    transaction = _within(transaction, [settlement.fence for settlement in settlements])
     flying = await _lock(transaction, [settlement.fence for settlement in settlements])
     current: dict[int, Settlement] = {}
     answers = []
@@ -96,6 +102,7 @@ async def settle(transaction: Transaction, settlements: Sequence[Settlement], ru
 
 async def release(transaction: Transaction, fences: Sequence[Fence]) -> None:
     """Hand back what is still under the given fences."""
+    transaction = _within(transaction, fences)
     current = await _lock(transaction, fences)
     if current:
         left = [row.id for row in current.values() if not row.is_erased]
@@ -111,6 +118,7 @@ async def release(transaction: Transaction, fences: Sequence[Fence]) -> None:
 
 async def park(transaction: Transaction, fences: Sequence[Fence]) -> None:
     """End what is still under the given fences and cannot be read."""
+    transaction = _within(transaction, fences)
     current = await _lock(transaction, fences)
     if current:
         endings = _Endings(transaction)
@@ -181,6 +189,10 @@ class _Flying(NamedTuple):
             event_bucket=self.event_bucket,
             bucket=self.bucket,
         )
+
+
+def _within(transaction: Transaction, fences: Sequence[Fence]) -> Transaction:
+    return transaction.within(fence.company_id for fence in fences)
 
 
 async def _lock(transaction: Transaction, fences: Sequence[Fence]) -> Mapping[int, _Flying]:
