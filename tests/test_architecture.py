@@ -181,7 +181,7 @@ BANS: Final = (
         "",
         {"sealing": "this is what it is for", "certificates": "reads certificates, and keys only to compare them"},
     ),
-    Ban("counts metrics", ("prometheus_client",), "", {"telemetry": "this is what it is for"}),
+    Ban("counts metrics", ("prometheus_client",), "", {"counting": "counts", "telemetry": "says what is counted"}),
     Ban("prints", (), "print|sys.stdout.write", {"cli": "this is what it is for"}),
 )
 

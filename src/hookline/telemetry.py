@@ -1,7 +1,7 @@
 """What the program tells of itself: a signal gives a metric and, for requests and attempts, one log line.
 
 Signals are few and fixed, labels have few values, and none ever holds a secret, a body, a signature or a URL. A signal
-never raises; measured on the path of a delivery: 3 µs for the metrics of an attempt, 3 µs more for its line.
+never raises; measured on the path of a delivery: 1 µs for the metrics of an attempt, 1.5 µs more for its line.
 """
 
 from collections.abc import Callable
@@ -9,16 +9,14 @@ from typing import Final, TextIO
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
-    disable_created_metrics,
     generate_latest,
 )
 
 from hookline import __version__
 from hookline.clock import Clock
+from hookline.counting import Count, Counter, Histogram, Spread
 from hookline.lifecycle import succeeded
 from hookline.logs import AttemptLine, Lines, RequestLine
 from hookline.model import Answered, ErrorClass, Failed, Outcome
@@ -38,8 +36,6 @@ class Telemetry:
     """The signals of one process. Without a `stream` nothing is logged; metrics are always kept."""
 
     def __init__(self, *, clock: Clock, is_development: bool = False, stream: TextIO | None = None) -> None:
-        # Else every series comes twice, the second time with the moment of its birth.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._clock = clock
         self._lines = Lines(stream, clock, is_development=is_development) if stream else None
         registry = self._registry = CollectorRegistry()
@@ -57,15 +53,15 @@ class Telemetry:
             buckets=_REQUEST_SECONDS,
             registry=registry,
         )
-        self._requests_of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._requests_of: dict[tuple[str, str, int], tuple[Count, Spread]] = {}
         self._events = Counter(
             "hookline_events_published_total",
             "Events answered as durable, repeated publishes included.",
             registry=registry,
-        )
+        ).labels()
         self._deliveries = Counter(
             "hookline_deliveries_created_total", "Deliveries of the events answered as durable.", registry=registry
-        )
+        ).labels()
         attempts = Counter("hookline_attempts_total", "Attempts ended, by outcome.", ["outcome"], registry=registry)
         attempt_seconds = Histogram(
             "hookline_attempt_seconds",
@@ -83,29 +79,29 @@ class Telemetry:
             "From the acceptance of an event to the start of a delivery's first attempt.",
             buckets=_FIRST_ATTEMPT_SECONDS,
             registry=registry,
-        )
+        ).labels()
         self._success_seconds = Histogram(
             "hookline_success_wait_seconds",
             "From the acceptance of an event to the success of a delivery; whatever happened between.",
             buckets=_SUCCESS_SECONDS,
             registry=registry,
-        )
+        ).labels()
         self._refusals = Counter(
             "hookline_egress_refusals_total", "Attempts not made, their address being refused.", registry=registry
-        )
+        ).labels()
         self._fenced = Counter(
             "hookline_fenced_settlements_total",
             "Settlements that changed nothing, as another attempt had begun: each one may be a repeated delivery.",
             registry=registry,
-        )
+        ).labels()
         self._lost = Counter(
             "hookline_attempts_lost_total", "Attempts whose lease passed without a report.", registry=registry
-        )
+        ).labels()
         self._parked = Counter(
             "hookline_deliveries_parked_total",
             "Deliveries ended for attempts lost in a row, or for being unreadable.",
             registry=registry,
-        )
+        ).labels()
         self._open = Gauge(
             "hookline_deliveries_open", "Deliveries that wait or are sent, exact up to 100,000.", registry=registry
         )
@@ -120,7 +116,7 @@ class Telemetry:
         )
         self._group_size = Histogram(
             "hookline_commit_group_size", "Requests that shared a commit.", buckets=_GROUP_SIZES, registry=registry
-        )
+        ).labels()
 
         self._connections = Gauge(
             "hookline_connections",
@@ -156,7 +152,7 @@ class Telemetry:
                 )
             )
 
-    def _new_request(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    def _new_request(self, method: str, route: str, status: int) -> tuple[Count, Spread]:
         pair = (
             self._requests.labels(method, route, f"{status // 100}xx"),
             self._request_seconds.labels(method, route),

@@ -34,6 +34,8 @@ ID_MAX: Final = 2**31 - 1
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _EVENT_RANDOM_BYTES: Final = 10
 _EVENT_CHARACTERS: Final = 26
+_PAIRS: Final = [first + second for first in _CROCKFORD for second in _CROCKFORD]
+_SHIFTS: Final = range(5 * (_EVENT_CHARACTERS - 2), -1, -10)
 
 
 def new_token(role: Role, random_bytes: Callable[[int], bytes]) -> str:
@@ -100,8 +102,7 @@ def new_id(random_bytes: Callable[[int], bytes]) -> int:
 def new_event_id(wall_ms: int, random_bytes: Callable[[int], bytes]) -> str:
     """Return `evt_` and 26 characters of base32: 48 bits of time and 80 random ones, so later ids sort behind."""
     number = (wall_ms << 8 * _EVENT_RANDOM_BYTES) | int.from_bytes(random_bytes(_EVENT_RANDOM_BYTES), "big")
-    shifts = range(5 * (_EVENT_CHARACTERS - 1), -1, -5)
-    return "evt_" + "".join([_CROCKFORD[number >> shift & 31] for shift in shifts])
+    return "evt_" + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def _new(prefix: str, random_bytes: Callable[[int], bytes]) -> str:

@@ -208,7 +208,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 @pytest.mark.parametrize("path", ["/", "/hub"])
 def test_a_delivery_of_ours_is_taken(operator: Client, start: Callable[[str], Sample], path: str) -> None:
     company = operator.company()
-    elsewhere = {"callbackUrl": "http://127.0.0.1:9/", "retryDelaysSeconds": []}
+    elsewhere = {"callbackUrl": "http://127.0.0.1:9099/", "retryDelaysSeconds": []}
     made = operator.made("POST", f"/v1/webhooks?companyId={company}", elsewhere)
     sample = start(made["secret"])
     operator.made("PATCH", f"/v1/webhooks/{made['id']}", {"callbackUrl": f"http://127.0.0.1:{sample.port}{path}"})

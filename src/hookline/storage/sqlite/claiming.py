@@ -64,7 +64,7 @@ WITH RECURSIVE
     FROM walk CROSS JOIN deliveries AS d ON d.id = CASE
       WHEN walk.is_ordered THEN (
         SELECT n.id FROM deliveries AS n INDEXED BY deliveries_open
-        WHERE n.subscription_id = walk.subscription_id AND n.due_at IS NOT NULL ORDER BY n.id LIMIT 1)
+        WHERE n.subscription_id = walk.subscription_id AND n.settled_at IS NULL ORDER BY n.id LIMIT 1)
       ELSE (
         SELECT n.id FROM deliveries AS n INDEXED BY deliveries_due
         WHERE n.state = 'pending' AND n.subscription_id = walk.subscription_id AND n.due_at <= walk.due_by

@@ -30,7 +30,7 @@ SELECT min(coalesce((SELECT min(retention_days) * {DAY_MS} FROM companies WHERE 
 _HELD: Final = f"""
 SELECT d.id
 FROM subscriptions AS s CROSS JOIN companies AS c ON c.id = s.company_id
-  CROSS JOIN deliveries AS d ON d.subscription_id = s.id AND d.state = 'pending' AND d.due_at IS NOT NULL
+  CROSS JOIN deliveries AS d ON d.subscription_id = s.id AND d.state = 'pending' AND d.settled_at IS NULL
     AND d.id < (({_CUTOFF}) - {DAYS_BEGIN_AT}) / {DAY_MS} << {DAY_BITS}
 WHERE s.inactive_at IS NOT NULL AND s.deleted_at IS NULL AND s.inactive_at < {_CUTOFF}
 LIMIT ?3"""
@@ -45,7 +45,7 @@ _NEXT: Final = (
 _ENDED: Final = f"""
 SELECT json_group_array(id) FROM (
   SELECT d.id FROM deliveries AS d CROSS JOIN companies AS c ON c.id = d.company_id
-  WHERE d.event_key BETWEEN ?3 AND ?4 AND d.due_at IS NULL AND d.settled_at < {_CUTOFF} LIMIT ?5)"""
+  WHERE d.event_key BETWEEN ?3 AND ?4 AND d.settled_at < {_CUTOFF} LIMIT ?5)"""
 _KEYS: Final = msgspec.json.Decoder(list[int])
 
 _FORGET: Final = (

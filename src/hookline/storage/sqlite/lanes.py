@@ -20,7 +20,7 @@ THEN (
     SELECT CASE
       WHEN is_ordered THEN (
         SELECT due_at FROM deliveries INDEXED BY deliveries_open
-        WHERE subscription_id = lane.subscription_id AND due_at IS NOT NULL ORDER BY id LIMIT 1)
+        WHERE subscription_id = lane.subscription_id AND settled_at IS NULL ORDER BY id LIMIT 1)
       ELSE (SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND subscription_id = lane.subscription_id)
     END AS due_at)
 ) END"""

@@ -89,7 +89,7 @@ _READ_EVERY: Final = _READ.format(subjects="SELECT id FROM companies WHERE delet
 _WAITING: Final = """
 SELECT asked.value, (
   SELECT count(*) FROM (
-    SELECT 1 FROM deliveries WHERE subscription_id = asked.value AND due_at IS NOT NULL LIMIT ?2))
+    SELECT 1 FROM deliveries WHERE subscription_id = asked.value AND settled_at IS NULL LIMIT ?2))
 FROM json_each(?1) AS asked"""
 _LAST_SUCCESS: Final = """
 SELECT created_at FROM (

@@ -27,7 +27,7 @@ DELETE FROM tokens WHERE id IN (
 _FORGET_LINKS: Final = """
 DELETE FROM links WHERE hash IN (SELECT hash FROM links WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"""
 
-_OPEN: Final = f"SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE due_at IS NOT NULL LIMIT {OPEN_COUNTED_MAX})"
+_OPEN: Final = f"SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE settled_at IS NULL LIMIT {OPEN_COUNTED_MAX})"
 _OLDEST_DUE: Final = """
 SELECT min((
   SELECT min(due_at) FROM deliveries AS d WHERE d.state = 'pending' AND d.subscription_id = l.subscription_id))

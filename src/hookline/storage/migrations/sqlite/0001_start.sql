@@ -179,16 +179,18 @@ CREATE TABLE deliveries (
   type_name TEXT NOT NULL,
   source TEXT,
   reason TEXT,                          -- lifecycle.Reason, of dead and cancelled
-  settled_at INTEGER,
+  settled_at INTEGER,                   -- null: open
   UNIQUE (event_key, subscription_id),
   CHECK ((due_at IS NULL) = (state IN ('succeeded', 'dead', 'cancelled'))),
+  CHECK ((settled_at IS NULL) = (due_at IS NOT NULL)),
   CHECK ((claimed_at IS NOT NULL) = (state = 'sending'))
 ) STRICT;
 -- Every index ends with the rowid, which is the id: (…, id) need not be written.
 CREATE INDEX deliveries_due ON deliveries (subscription_id, due_at) WHERE state = 'pending';
 CREATE INDEX deliveries_leased ON deliveries (due_at) WHERE state = 'sending';
 CREATE INDEX deliveries_in_flight ON deliveries (subscription_id) WHERE state = 'sending';
-CREATE INDEX deliveries_open ON deliveries (subscription_id) WHERE due_at IS NOT NULL;
+-- Open rows by what no claim changes, so that a claim need not write here.
+CREATE INDEX deliveries_open ON deliveries (subscription_id) WHERE settled_at IS NULL;
 CREATE INDEX deliveries_dead ON deliveries (subscription_id, event_key) WHERE state = 'dead';
 
 CREATE TABLE attempts (
