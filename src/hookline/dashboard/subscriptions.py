@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from hookline import matching
 from hookline.circuit import HEALTHY
-from hookline.dashboard import telling, words
+from hookline.dashboard import health, telling, words
 from hookline.dashboard.context import Dashboard, Visit
 from hookline.dashboard.deliveries import subscription_of
 from hookline.dashboard.events import schedule_of, targets_of
@@ -16,7 +16,7 @@ from hookline.model import PayloadVersion, Subscription
 from hookline.retry import PRESETS
 from hookline.storage.protocol import AttemptQuery, Catalogue, SubscriptionQuery
 
-SHOWN: Final = 100
+SHOWN: Final = 50
 LOG_SHOWN: Final = 20
 PAGES_MAX: Final = 2**31 - 1
 SHAPES: Final = {
@@ -40,9 +40,10 @@ async def show_all(visit: Visit, dashboard: Dashboard) -> Response:
             limit=SHOWN,
         )
     )
-    health = await dashboard.storage.health([each.id for each in found.items])
+    in_trouble = await dashboard.storage.health([each.id for each in found.items])
+    strips = await health.strips(dashboard, [each.id for each in found.items])
     targets = await targets_of(dashboard, [(each.company_id, each.id) for each in found.items])
-    marks = {each.id: telling.mark_of_subscription(each, health.get(each.id, HEALTHY)) for each in found.items}
+    marks = {each.id: telling.mark_of_subscription(each, in_trouble.get(each.id, HEALTHY)) for each in found.items}
     worst_first = sorted(found.items, key=lambda each: telling.URGENCY.index(marks[each.id]))
     now = dashboard.clock.schedule_ms()
     return page(
@@ -51,7 +52,12 @@ async def show_all(visit: Visit, dashboard: Dashboard) -> Response:
         "subscriptions.html",
         title=_title(list(marks.values())),
         rows=[
-            (targets[each.id], marks[each.id], telling.health(each, health.get(each.id, HEALTHY), now))
+            (
+                targets[each.id],
+                marks[each.id],
+                telling.health(each, in_trouble.get(each.id, HEALTHY), now),
+                strips[each.id],
+            )
             for each in worst_first
         ],
         more=None if found.next_after_id is None else with_query(visit, after=found.next_after_id),
@@ -88,7 +94,7 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
             type_name=type_name or None,
         )
     )
-    health = (await dashboard.storage.health([subscription.id])).get(subscription.id, HEALTHY)
+    lately = (await dashboard.storage.health([subscription.id])).get(subscription.id, HEALTHY)
     catalogue = await dashboard.storage.catalogue()
     targets = await targets_of(dashboard, [(subscription.company_id, subscription.id)])
     now = dashboard.clock.schedule_ms()
@@ -99,8 +105,8 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
         subscription=subscription,
         target=targets[subscription.id],
         title=host_of(subscription),
-        mark=telling.mark_of_subscription(subscription, health),
-        health=telling.health(subscription, health, now),
+        mark=telling.mark_of_subscription(subscription, lately),
+        health=telling.health(subscription, lately, now),
         rows=[(row, telling.mark_of_attempt(row), telling.answered(row), telling.advice(row)) for row in log.rows],
         total=log.total,
         pages=max(1, -(-log.total // LOG_SHOWN)),
@@ -115,6 +121,7 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
         shape=SHAPES[subscription.payload_version][0],
         schedule=[words.wait(each) for each in schedule_of(subscription, dashboard)],
         done=visit.query("done"),
+        **await health.of_subscription(visit, dashboard, subscription.id),
     )
 
 

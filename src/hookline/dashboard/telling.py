@@ -117,6 +117,25 @@ def answered(attempt: AttemptRow) -> str:
     return "lost" if attempt.error is ErrorClass.LOST else f"{attempt.error} after {words.span(attempt.duration_ms)}"
 
 
+_IN_SHORT: Final = {
+    ErrorClass.TIMEOUT: "No answer in time",
+    ErrorClass.DNS: "Its name has no address",
+    ErrorClass.CONNECT: "Takes no connection",
+    ErrorClass.TLS: "Its certificate or TLS fails",
+    ErrorClass.BLOCKED: "Its address is one that Hookline never calls",
+    ErrorClass.PROTOCOL: "Answers no valid HTTP",
+    ErrorClass.OAUTH: "No token from its token URL",
+    ErrorClass.LOST: "Lost with the node that made it",
+}
+
+
+def in_short(error: str, status: int) -> str:
+    """Say in a few words why attempts failed: `Answers 503`, `No answer in time`."""
+    if status:
+        return f"Answers {status}"
+    return _IN_SHORT[ErrorClass(error)] if error in _IN_SHORT else error
+
+
 def sentence(attempt: AttemptRow) -> Markup:
     """Say what came of an attempt."""
     if attempt.http_status is not None:
@@ -313,6 +332,30 @@ def mark_of_subscription(subscription: Subscription, health: Health) -> Mark:
     if health.probe_at is not None:
         return PROBING
     return FAILING if health.failures else HEALTHY
+
+
+class Trouble(NamedTuple):
+    """What is wrong with a subscription, since when, and what happens next."""
+
+    what: str
+    since: int | None
+    next: Markup
+
+
+def trouble(subscription: Subscription, health: Health, lately: str, now: int) -> Trouble:
+    """Say what is wrong with one that fails or is inactive; `lately` is why attempts of it failed, if known."""
+    if not subscription.active:
+        why = why_inactive(subscription.inactive_reason)
+        return Trouble(
+            f"{why[:1].upper()}{why[1:]}. Nothing is lost: deliveries are held.",
+            subscription.inactive_at,
+            Markup("When somebody activates it"),
+        )
+    in_a_row = f"{words.counted(health.failures, 'failed attempt')} in a row."
+    what = f"{lately}. {in_a_row}" if lately else in_a_row
+    if health.probe_at is None:
+        return Trouble(what, health.failing_since, Markup("Retries by schedule"))
+    return Trouble(what, health.failing_since, Markup("Probe in {}").format(countdown(health.probe_at, now)))
 
 
 def health(subscription: Subscription, health: Health, now: int) -> Markup:

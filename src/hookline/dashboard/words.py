@@ -81,6 +81,11 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
+def at_most(count: int, counted_max: int) -> str:
+    """Write a count that was not taken further than to `counted_max`: `10,000+`."""
+    return f"{count:,}{'+' if count >= counted_max else ''}"
+
+
 def size(count: int) -> str:
     """Say a size: `184 bytes`, `41 KiB`."""
     if count == 1:
