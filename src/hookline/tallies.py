@@ -38,9 +38,9 @@ class Measure(StrEnum):
     DEAD = "dead"
     """Attempts that ended their delivery without success. They count as failed, too."""
     ANSWER = "answer"
-    """Attempts that were answered, by the class of their duration."""
+    """Attempts that were answered, by the class of their duration; not of the installation."""
     START = "start"
-    """First attempts, by the class of the time since the event was accepted."""
+    """First attempts, by the class of the time since the event was accepted; not of a subscription."""
     LATE = "late"
     """Looks at the backlog, by the class of how long its oldest due delivery is late."""
 

@@ -484,6 +484,30 @@ async def test_the_backlog_counts_what_is_open_and_how_late_it_is(storage: Stora
     assert (backlog.open, backlog.oldest_due_ms) == (1, 0), "what is held is not late"
 
 
+async def test_what_a_receiver_asked_to_wait_is_not_late(storage: Storage, clock: HandClock) -> None:
+    await populate(storage, {101: [1001]})
+    await publish(storage)
+    await settle(storage, await claim_one(storage), Retry(0), hold_ms=60_000)
+    clock.now += 60_000
+    assert (await storage.backlog()).oldest_due_ms == 0
+    clock.now += 2_000
+    assert (await storage.backlog()).oldest_due_ms == 2_000
+
+
+async def test_what_waits_for_a_probe_is_not_late(storage: Storage, clock: HandClock) -> None:
+    await populate(storage, {101: [1001]})
+    await publish(storage)
+    for _ in range(20):
+        await settle(storage, await claim_one(storage), Retry(0))
+        clock.now += 4_000
+    lately = (await storage.health([1001]))[1001]
+    assert lately.probe_at is not None
+    clock.now = lately.probe_at
+    assert (await storage.backlog()).oldest_due_ms == 0
+    clock.now += 5_000
+    assert (await storage.backlog()).oldest_due_ms == 5_000
+
+
 async def test_repairing_lanes_changes_nothing_that_is_right(storage: Storage, clock: HandClock) -> None:
     await populate(storage, {101: [1001, 1002, 1003]})
     await publish(storage, {101: [1001, 1002]})

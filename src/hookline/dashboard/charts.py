@@ -6,7 +6,7 @@ Each comes with a sentence that says what there is to see, and with rows for tho
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
-from math import ceil, floor, log10, sqrt
+from math import floor, log10, sqrt
 from typing import Final, NamedTuple
 
 from hookline import tallies
@@ -24,9 +24,13 @@ BAR_SHARE: Final = 0.76
 """Of a cell's width; the rest is the gap."""
 SPARK_HEIGHT: Final = 16
 PATH_WIDTH: Final = 1000
-LATE_TOP_MS: Final = 100_000
-"""The scale of the backlog's age reaches at least from 0.1 s to here, so that the alert is always on it."""
-LATE_BOTTOM_MS: Final = 100
+TICKS_MS: Final = (
+    *(1, 10, 100, words.SECOND_MS, 10 * words.SECOND_MS, words.MINUTE_MS, 10 * words.MINUTE_MS),
+    *(words.HOUR_MS, 10 * words.HOUR_MS, words.DAY_MS, 10 * words.DAY_MS, 100 * words.DAY_MS),
+)
+"""Where a logarithmic scale of spans may begin, end and have a line."""
+LATE_MS: Final = (100, 10 * words.MINUTE_MS)
+"""What the scale of the backlog's age shows at least, so that the alert is always on it."""
 
 
 class Label(NamedTuple):
@@ -157,18 +161,16 @@ def percentiles(series: Series, what: Callable[[Cell], Counter[int]], name: str,
     if not whole:
         return None
     values = [[tallies.percentile(spread, share) for spread in spreads] for _, share in SHARES]
-    all_values = [value for line in values for value in line if value is not None]
-    low, high = floor(log10(max(1, min(all_values)))), max(1, ceil(log10(max(2, *all_values))))
-    low = min(low, high - 1)
+    scale = _scale([value for line in values for value in line if value is not None])
     overall = [words.span(tallies.percentile(whole, share) or 0) for _, share in SHARES]
     return Lines(
         paths=[
-            (stroke, label, _path(line, low, high), said)
+            (stroke, label, _path(line, scale), said)
             for stroke, (label, _), line, said in zip(
                 ("", "soft dash", "soft dots"), SHARES, values, overall, strict=True
             )
         ],
-        grid=[Label(0, _height(10**power, low, high), words.span(10**power)) for power in range(low, high + 1)],
+        grid=_lines(scale),
         labels=time_labels(series, 208, now),
         sentence=f"{name} in {span}: "
         + ", ".join(f"{label} {said}" for (label, _), said in zip(SHARES, overall, strict=True))
@@ -181,14 +183,14 @@ def percentiles(series: Series, what: Callable[[Cell], Counter[int]], name: str,
     )
 
 
-def _path(values: Sequence[int | None], low: int, high: int) -> str:
+def _path(values: Sequence[int | None], scale: Sequence[int]) -> str:
     """Draw a line through the middles of the cells; cells without a value leave a gap."""
     width = PATH_WIDTH / len(values)
     parts = []
     for has_value, group in groupby(enumerate(values), key=lambda each: each[1] is not None):
         if not has_value:
             continue
-        points = [(index * width + width / 2, _height(value or 0, low, high)) for index, value in group]
+        points = [(index * width + width / 2, _height(value or 0, scale)) for index, value in group]
         if len(points) == 1:  # a dash, for a point has no length
             ((x, y),) = points
             points = [(x - width / 3, y), (x + width / 3, y)]
@@ -196,8 +198,20 @@ def _path(values: Sequence[int | None], low: int, high: int) -> str:
     return "".join(parts)
 
 
-def _height(value: int, low: int, high: int) -> float:
-    share = (log10(max(value, 10**low)) - low) / (high - low)
+def _scale(values: Sequence[int]) -> Sequence[int]:
+    """Return the ticks from the last that is not above any value to the first that is not below any; two at least."""
+    first = max((index for index, tick in enumerate(TICKS_MS) if tick <= min(values)), default=0)
+    last = next((index for index, tick in enumerate(TICKS_MS) if tick >= max(values)), len(TICKS_MS) - 1)
+    return TICKS_MS[first : max(last, first + 1) + 1]
+
+
+def _lines(scale: Sequence[int]) -> list[Label]:
+    return [Label(0, _height(tick, scale), words.round_span(tick)) for tick in scale]
+
+
+def _height(value: int, scale: Sequence[int]) -> float:
+    low, high = log10(scale[0]), log10(scale[-1])
+    share = (log10(min(max(value, scale[0]), scale[-1])) - low) / (high - low)
     return PLOT_BASE - share * (PLOT_BASE - PLOT_TOP)
 
 
@@ -207,18 +221,18 @@ def _height(value: int, low: int, high: int) -> float:
 def age(series: Series, alert_ms: int, span: str, now: int) -> Age:
     """Draw how late the oldest due delivery was, in steps, with the line at which the alert is set."""
     late = [0 if cell.late is None else tallies.middle_of(cell.late) for cell in series.cells]
-    low, high = floor(log10(LATE_BOTTOM_MS)), ceil(log10(max(LATE_TOP_MS, *late)))
+    scale = _scale([*LATE_MS, *[value for value in late if value > LATE_MS[0]]])
     width = PATH_WIDTH / len(late)
-    steps = "".join(f"V{_height(value, low, high):.1f}H{(index + 1) * width:.0f}" for index, value in enumerate(late))
-    path = f"M0 {_height(late[0], low, high):.1f}{steps}"
+    steps = "".join(f"V{_height(value, scale):.1f}H{(index + 1) * width:.0f}" for index, value in enumerate(late))
+    path = f"M0 {_height(late[0], scale):.1f}{steps}"
     worst = max(range(len(late)), key=late.__getitem__)
     seen = f"at most {words.span(late[worst])}, {said_at(series.cells[worst].begins_at, series, now)}"
     return Age(
         path=path,
         area=f"{path}V{PLOT_BASE}H0z",
-        grid=[Label(0, _height(10**power, low, high), words.span(10**power)) for power in range(low, high + 1)],
+        grid=_lines(scale),
         labels=time_labels(series, 208, now),
-        limit_y=_height(alert_ms, low, high),
+        limit_y=_height(alert_ms, scale),
         sentence=f"Age of the oldest due delivery in {span}: "
         + (f"{seen}." if late[worst] else "nothing was late.")
         + f" The alert is at {words.span(alert_ms)}.",

@@ -21,11 +21,18 @@ NONE: Final = "none"
 LATEST: Final = 10_000
 """Attempts among which the last success is looked for."""
 PER: Final = {"1h": "2 minutes", "24h": "half hour", "7d": "4 hours", "30d": "12 hours"}
+PER_COMPANIES: Final = {"24h": "hour", "7d": "day", "30d": "day"}
 PER_SMALL: Final = {"24h": "hour", "7d": "4 hours", "30d": "day"}
 
 
 async def series_of(
-    dashboard: Dashboard, level: Level, subject_ids: Sequence[int], shown: Range, company_id: int | None = None
+    dashboard: Dashboard,
+    level: Level,
+    subject_ids: Sequence[int],
+    shown: Range,
+    *,
+    company_id: int | None = None,
+    spreads: bool = True,
 ) -> dict[int, Series]:
     """Read the series of each subject."""
     if not subject_ids:
@@ -40,6 +47,7 @@ async def series_of(
             from_at=series.from_at(shown, level, now),
             subject_ids=tuple(subject_ids),
             company_id=company_id,
+            spreads=spreads,
         )
     )
     return series.laid_out(found, subject_ids, shown, level, now)
@@ -64,7 +72,7 @@ async def of_subject(visit: Visit, dashboard: Dashboard, level: Level, subject_i
     """Return the charts of one subject in the range that is asked for."""
     now = dashboard.clock.wall_ms()
     shown = series.range_of(visit.query("range"), level)
-    its = (await series_of(dashboard, level, [subject_id], shown, visit.company_id))[subject_id]
+    its = (await series_of(dashboard, level, [subject_id], shown, company_id=visit.company_id))[subject_id]
     per = PER if level is Level.INSTALLATION else PER_SMALL
     return {
         "range": shown,
@@ -86,7 +94,9 @@ async def of_subscription(visit: Visit, dashboard: Dashboard, subscription_id: i
     """Return the health of one subscription: its strip, its receiver's answer time, why attempts failed."""
     now = dashboard.clock.wall_ms()
     shown = series.range_of(visit.query("range"), Level.SUBSCRIPTION)
-    its = (await series_of(dashboard, Level.SUBSCRIPTION, [subscription_id], shown, visit.company_id))[subscription_id]
+    its = (await series_of(dashboard, Level.SUBSCRIPTION, [subscription_id], shown, company_id=visit.company_id))[
+        subscription_id
+    ]
     waiting = (await dashboard.storage.waiting([subscription_id], WAITING_COUNTED_MAX))[subscription_id]
     return {
         "range": shown,
@@ -107,7 +117,7 @@ async def of_subscription(visit: Visit, dashboard: Dashboard, subscription_id: i
 async def strips(dashboard: Dashboard, subscription_ids: Sequence[int]) -> dict[int, tuple[list[charts.Stretch], str]]:
     """Return the strip of the last day of each subscription, neighbours that look the same in one piece."""
     now = dashboard.clock.wall_ms()
-    found = await series_of(dashboard, Level.SUBSCRIPTION, subscription_ids, series.USUAL)
+    found = await series_of(dashboard, Level.SUBSCRIPTION, subscription_ids, series.SMALL, spreads=False)
     return {
         each: (charts.strip(its, now, is_merged=True), charts.strip_sentence(its, series.USUAL.text))
         for each, its in found.items()
@@ -128,7 +138,7 @@ class CompanyRow(NamedTuple):
 
 async def companies(dashboard: Dashboard, shown: Range) -> list[CompanyRow]:
     """Return the companies with the most failed attempts, the worst first, then those with the most attempts."""
-    shown = shown if Level.COMPANY in shown.cells else series.USUAL
+    shown = series.OF_COMPANIES.get(shown.name, series.USUAL)
     now = dashboard.clock.wall_ms()
     span_ms, cell_ms = shown.cells[Level.COMPANY]
     found = await dashboard.storage.tallies(
@@ -155,7 +165,7 @@ async def companies(dashboard: Dashboard, shown: Range) -> list[CompanyRow]:
                 series=its,
                 share=share(its.succeeded, its.ended),
                 bars=charts.spark(failed, most),
-                sentence=f"Failed attempts per {PER_SMALL[shown.name]}, at most {max(failed):,}",
+                sentence=f"Failed attempts per {PER_COMPANIES[shown.name]}, at most {max(failed):,}",
                 answer=spans_of(its.answer)[1],
             )
         )

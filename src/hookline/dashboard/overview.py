@@ -79,7 +79,7 @@ async def _troubled(
     now, ids = dashboard.clock.schedule_ms(), [each.id for each in troubled]
     targets = await targets_of(dashboard, [(each.company_id, each.id) for each in troubled])
     waiting = await dashboard.storage.waiting(ids, WAITING_COUNTED_MAX)
-    lately = await health.series_of(dashboard, Level.SUBSCRIPTION, ids, series.USUAL)
+    lately = await health.series_of(dashboard, Level.SUBSCRIPTION, ids, series.SMALL, spreads=False)
     rows = [
         Row(
             targets[each.id],

@@ -50,6 +50,13 @@ RANGES: Final = (
     ),
 )
 USUAL: Final = RANGES[1]
+SMALL: Final = Range("24h", USUAL.text, DAY_MS, {Level.SUBSCRIPTION: (QUARTER_MS, HOUR_MS)})
+"""For many at once."""
+OF_COMPANIES: Final = {
+    "7d": Range("7d", RANGES[2].text, 7 * DAY_MS, {Level.COMPANY: (DAY_MS, DAY_MS)}),
+    "30d": RANGES[3],
+}
+"""For all companies at once, where it is not the usual one."""
 
 
 class Cell:

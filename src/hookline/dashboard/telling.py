@@ -355,7 +355,14 @@ def trouble(subscription: Subscription, health: Health, lately: str, now: int) -
     what = f"{lately}. {in_a_row}" if lately else in_a_row
     if health.probe_at is None:
         return Trouble(what, health.failing_since, Markup("Retries by schedule"))
-    return Trouble(what, health.failing_since, Markup("Probe in {}").format(countdown(health.probe_at, now)))
+    is_due = health.probe_at <= now
+    return Trouble(
+        what,
+        health.failing_since,
+        Markup("Probe as soon as its turn comes")
+        if is_due
+        else Markup("Probe in {}").format(countdown(health.probe_at, now)),
+    )
 
 
 def health(subscription: Subscription, health: Health, now: int) -> Markup:

@@ -34,6 +34,13 @@ def span(milliseconds: int) -> str:
     return f"{seconds // 86_400}{SPACE}d{SPACE}{seconds // 3_600 % 24}{SPACE}h"
 
 
+def round_span(milliseconds: int) -> str:
+    """Say a span that is a whole number of one unit: `100 ms`, `10 s`, `1 m`, `10 h`."""
+    units = ((DAY_MS, "d"), (HOUR_MS, "h"), (MINUTE_MS, "m"), (SECOND_MS, "s"), (1, "ms"))
+    size, unit = next(each for each in units if milliseconds >= each[0])
+    return f"{milliseconds // size}{SPACE}{unit}"
+
+
 def _two(large: int, unit: str, small: int, small_unit: str) -> str:
     return f"{large}{SPACE}{unit}{SPACE}{small:02d}{SPACE}{small_unit}"
 

@@ -285,7 +285,8 @@ class Backlog(Struct, frozen=True, kw_only=True):
     open: int
     """Pending, held and sending deliveries, exact up to 100,000."""
     oldest_due_ms: int
-    """Age of the longest due delivery of an active subscription; 0 where nothing is late."""
+    """How late the latest delivery of an active subscription is, from when its lane lets it start: a hold, a rate and
+    an open circuit are no delay of ours. 0 where nothing is late."""
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -445,6 +446,8 @@ class TallyQuery(Struct, frozen=True, kw_only=True):
     """Of companies or subscriptions, by the level; None: of every company."""
     company_id: int | None = None
     """Only what is this company's; None: whosever it is."""
+    spreads: bool = True
+    """Whether spans are asked for too (`Measure.ANSWER`, `Measure.START`): they are most of the tallies."""
 
 
 class Tally(Struct, frozen=True):

@@ -44,13 +44,14 @@ SELECT l.level,
   CASE l.level WHEN '{Level.INSTALLATION}' THEN $2::smallint ELSE t.bucket END
 FROM told AS t CROSS JOIN (VALUES {_LEVELS}) AS l (level, span_ms)
 WHERE CASE l.level
-  WHEN '{Level.SUBSCRIPTION}' THEN t.subscription_id > 0
+  WHEN '{Level.SUBSCRIPTION}' THEN t.subscription_id > 0 AND t.measure <> '{Measure.START}'
   WHEN '{Level.COMPANY}' THEN t.company_id > 0
-  ELSE t.subscription_id > 0 OR t.company_id = 0 END
+  ELSE (t.subscription_id > 0 OR t.company_id = 0) AND t.measure <> '{Measure.ANSWER}' END
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 9
 ON CONFLICT (level, subject_id, span_ms, begins_at, measure, class, bucket)
   DO UPDATE SET count = old.count + excluded.count"""
-"""A row without a subscription counts for the company alone, one without either for the installation alone."""
+"""A row without a subscription counts for the company alone, one without either for the installation alone. What no
+page asks for is not kept: first attempts by subscription, answers of all receivers together."""
 _COUNT: Final = f"""
 WITH attempted AS MATERIALIZED (
   SELECT a.bucket, a.company_id, a.subscription_id, {_MINUTE.format("a.created_at")} AS minute, a.http_status, a.error,
@@ -104,11 +105,12 @@ WHERE t.bucket = any($1) AND t.bucket = old.bucket AND t.level = old.level AND t
   AND t.span_ms = old.span_ms AND t.begins_at = old.begins_at AND t.measure = old.measure AND t.class = old.class
 RETURNING 1"""
 
-_READ: Final = """
+_READ: Final = f"""
 SELECT subject_id, begins_at / $2 * $2, measure, class, sum(count)::bigint FROM tallies
-WHERE bucket = any($1::smallint[]) AND level = $3 AND span_ms = $4 AND begins_at >= $5 AND subject_id = {subjects}
+WHERE bucket = any($1::smallint[]) AND level = $3 AND span_ms = $4 AND begins_at >= $5 AND subject_id = {{subjects}}
+  AND ($6::boolean OR measure NOT IN ('{Measure.ANSWER}', '{Measure.START}'))
 GROUP BY 1, 2, 3, 4"""
-_READ_SOME: Final = _READ.format(subjects="any($6::integer[])")
+_READ_SOME: Final = _READ.format(subjects="any($7::integer[])")
 _READ_EVERY: Final = _READ.format(subjects="any(ARRAY(SELECT id FROM companies WHERE deleted_at IS NULL))")
 
 _WAITING: Final = """
@@ -161,7 +163,7 @@ async def forget(transaction: Transaction, limit: int) -> bool:
 
 async def read(connection: Any, query: TallyQuery) -> tuple[Tally, ...]:
     """Read tallies, summed up into the cells that are asked for."""
-    values: list[Any] = [buckets.EVERY, query.cell_ms, query.level, query.span_ms, query.from_at]
+    values: list[Any] = [buckets.EVERY, query.cell_ms, query.level, query.span_ms, query.from_at, query.spreads]
     if query.subject_ids is None:
         rows = await connection.fetch(_READ_EVERY, *values)
     else:

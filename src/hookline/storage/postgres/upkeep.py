@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from hookline.circuit import WAITED_MS_MAX
 from hookline.clock import Clock
 from hookline.storage.postgres import buckets, moment
 from hookline.storage.postgres.connection import verify
@@ -56,12 +57,15 @@ RETURNING hash"""
 _BACKLOG: Final = f"""
 SELECT
   (SELECT count(*) FROM (SELECT FROM deliveries LIMIT {OPEN_COUNTED_MAX}) AS open),
-  (SELECT min((
-    SELECT d.due_at FROM deliveries AS d
-    WHERE d.bucket = l.bucket AND d.state = 'pending' AND d.subscription_id = l.subscription_id
-    ORDER BY d.due_at, d.id LIMIT 1))
-   FROM lanes AS l WHERE l.is_open)"""
-"""Over all buckets, of which it names none: a count over all nodes, in no transaction that writes."""
+  (SELECT min(greatest(first.due_at, l.hold_until, (l.next_start_us + 999) / 1000,
+      CASE WHEN l.probe_at IS NOT NULL THEN least(l.probe_at, first.due_at + {WAITED_MS_MAX}) END))
+   FROM lanes AS l CROSS JOIN LATERAL (
+     SELECT d.due_at FROM deliveries AS d
+     WHERE d.bucket = l.bucket AND d.state = 'pending' AND d.subscription_id = l.subscription_id
+     ORDER BY d.due_at, d.id LIMIT 1) AS first
+   WHERE l.is_open)"""
+"""By what the lane waits for too: what a receiver asked to wait, or only fails, is not late by our doing.
+Over all buckets, of which it names none: a count over all nodes, in no transaction that writes."""
 
 _FRESH: Final = """
 SELECT EXISTS (

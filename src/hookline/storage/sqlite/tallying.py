@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import apsw
+import msgspec
 from msgspec import Struct
 
 from hookline.storage.protocol import Tally, TallyQuery
@@ -54,22 +55,26 @@ WITH attempted AS MATERIALIZED (
 )
 SELECT coalesce((SELECT max(id) FROM attempted), ?1), coalesce((SELECT max(event_key) FROM accepted), ?2),
   (SELECT count(*) FROM attempted) = ?3 OR (SELECT count(*) FROM accepted) >= ?3,
-  json_group_array(json_array(company_id, subscription_id, minute, measure, class, count)) FROM told"""
-"""A row without a subscription counts for the company alone, one without either for the installation alone."""
+  (SELECT json_group_array(json_array(level, subject_id, span_ms, begins_at, measure, class, count)) FROM (
+    SELECT l.column1 AS level,
+      CASE l.column1 WHEN '{Level.SUBSCRIPTION}' THEN subscription_id WHEN '{Level.COMPANY}' THEN company_id ELSE 0 END
+        AS subject_id,
+      l.column2 AS span_ms, minute / l.column2 * l.column2 AS begins_at, measure, class, sum(count) AS count
+    FROM told CROSS JOIN (VALUES {_LEVELS}) AS l
+    WHERE CASE l.column1
+      WHEN '{Level.SUBSCRIPTION}' THEN subscription_id > 0 AND measure <> '{Measure.START}'
+      WHEN '{Level.COMPANY}' THEN company_id > 0
+      ELSE (subscription_id > 0 OR company_id = 0) AND measure <> '{Measure.ANSWER}' END
+    GROUP BY 1, 2, 3, 4, 5, 6))"""
+"""A row without a subscription counts for the company alone, one without either for the installation alone. What no
+page asks for is not kept: first attempts by subscription, answers of all receivers together."""
 
 _PLACE: Final = "SELECT attempt_id, event_key FROM tallied"
 _MOVE: Final = "UPDATE tallied SET attempt_id = ?3, event_key = ?4 WHERE attempt_id = ?1 AND event_key = ?2"
-_ADD: Final = f"""
+_ADD: Final = """
 INSERT INTO tallies (level, subject_id, span_ms, begins_at, measure, class, count)
-SELECT l.column1,
-  CASE l.column1 WHEN '{Level.SUBSCRIPTION}' THEN t.value ->> 1 WHEN '{Level.COMPANY}' THEN t.value ->> 0 ELSE 0 END,
-  l.column2, (t.value ->> 2) / l.column2 * l.column2, t.value ->> 3, t.value ->> 4, sum(t.value ->> 5)
-FROM json_each(?1) AS t CROSS JOIN (VALUES {_LEVELS}) AS l
-WHERE CASE l.column1
-  WHEN '{Level.SUBSCRIPTION}' THEN t.value ->> 1 > 0
-  WHEN '{Level.COMPANY}' THEN t.value ->> 0 > 0
-  ELSE t.value ->> 1 > 0 OR t.value ->> 0 = 0 END
-GROUP BY 1, 2, 3, 4, 5, 6
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM json_each(?1) WHERE true
 ON CONFLICT DO UPDATE SET count = count + excluded.count"""
 
 _FORGET: Final = """
@@ -77,13 +82,14 @@ DELETE FROM tallies WHERE (level, subject_id, span_ms, begins_at, measure, class
   SELECT level, subject_id, span_ms, begins_at, measure, class FROM tallies INDEXED BY tallies_age
   WHERE level = ?1 AND span_ms = ?2 AND begins_at < ?3 LIMIT ?4)"""
 
-_READ: Final = """
+_READ: Final = f"""
 SELECT subject_id, begins_at / ?1 * ?1, measure, class, sum(count) FROM tallies
-WHERE level = ?2 AND span_ms = ?3 AND begins_at >= ?4 AND subject_id IN ({subjects})
+WHERE level = ?2 AND span_ms = ?3 AND begins_at >= ?4 AND subject_id IN ({{subjects}})
+  AND (?6 OR measure NOT IN ('{Measure.ANSWER}', '{Measure.START}'))
   AND CASE WHEN ?5 IS NULL THEN 1 WHEN level = 'company' THEN subject_id = ?5
     ELSE subject_id IN (SELECT id FROM subscriptions WHERE company_id = ?5) END
 GROUP BY 1, 2, 3, 4"""
-_READ_SOME: Final = _READ.format(subjects="SELECT value FROM json_each(?6)")
+_READ_SOME: Final = _READ.format(subjects="SELECT value FROM json_each(?7)")
 _READ_EVERY: Final = _READ.format(subjects="SELECT id FROM companies WHERE deleted_at IS NULL")
 
 _WAITING: Final = """
@@ -125,8 +131,12 @@ def add(transaction: Transaction, counted: Counted) -> bool:
 
 def note_late(transaction: Transaction, late_ms: int) -> None:
     """Count a look at the backlog."""
-    minute = transaction.wall // MINUTE_MS * MINUTE_MS
-    transaction.run(_ADD, (f'[[0,0,{minute},"{Measure.LATE}",{class_of(late_ms)},1]]',))
+    sums = [
+        [level, 0, span_ms, transaction.wall // span_ms * span_ms, Measure.LATE, class_of(late_ms), 1]
+        for level, span_ms in KEPT
+        if level is Level.INSTALLATION
+    ]
+    transaction.run(_ADD, (msgspec.json.encode(sums).decode(),))
 
 
 def forget(transaction: Transaction, limit: int) -> bool:
@@ -140,7 +150,14 @@ def forget(transaction: Transaction, limit: int) -> bool:
 
 def read(connection: apsw.Connection, query: TallyQuery) -> tuple[Tally, ...]:
     """Read tallies, summed up into the cells that are asked for."""
-    bindings: Sequence[Any] = (query.cell_ms, query.level, query.span_ms, query.from_at, query.company_id)
+    bindings: Sequence[Any] = (
+        query.cell_ms,
+        query.level,
+        query.span_ms,
+        query.from_at,
+        query.company_id,
+        query.spreads,
+    )
     if query.subject_ids is None:
         rows = connection.execute(_READ_EVERY, bindings)
     else:

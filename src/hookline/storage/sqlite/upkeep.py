@@ -4,7 +4,9 @@ from typing import Final
 
 import apsw
 
+from hookline.circuit import WAITED_MS_MAX
 from hookline.storage.protocol import Backlog
+from hookline.storage.sqlite.lanes import NOT_BEFORE
 from hookline.storage.sqlite.transaction import Transaction
 
 OPEN_COUNTED_MAX: Final = 100_000
@@ -28,10 +30,16 @@ _FORGET_LINKS: Final = """
 DELETE FROM links WHERE hash IN (SELECT hash FROM links WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"""
 
 _OPEN: Final = f"SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE settled_at IS NULL LIMIT {OPEN_COUNTED_MAX})"
-_OLDEST_DUE: Final = """
-SELECT min((
-  SELECT min(due_at) FROM deliveries AS d WHERE d.state = 'pending' AND d.subscription_id = l.subscription_id))
-FROM lanes AS l WHERE is_open = 1"""
+_OLDEST_DUE: Final = f"""
+SELECT min(max(due_at, {NOT_BEFORE}, CASE
+  WHEN probe_at IS NULL THEN due_at ELSE min(probe_at, due_at + {WAITED_MS_MAX}) END))
+FROM (
+  SELECT hold_until, next_start_us, probe_at, (
+    SELECT min(due_at) FROM deliveries AS d WHERE d.state = 'pending' AND d.subscription_id = l.subscription_id
+  ) AS due_at
+  FROM lanes AS l WHERE is_open = 1)
+WHERE due_at IS NOT NULL"""
+"""By what the lane waits for too: what a receiver asked to wait, or only fails, is not late by our doing."""
 
 _FRESH: Final = "SELECT 1 FROM deliveries WHERE state = 'sending' AND subscription_id = ? AND claimed_at > ? LIMIT 1"
 
