@@ -9,6 +9,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -91,7 +92,8 @@ class Database:
     """The database and its connection. `storage` begins a process on it, as `serve` does."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="hookline-simulation-")
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a disk has nothing to do here
+        self._folder = tempfile.TemporaryDirectory(prefix="hookline-simulation-", dir=memory)
         self.path = f"{self._folder.name}/world.db"
         """Only its lock file is ever made."""
         self.connection = apsw.Connection(":memory:", statementcachesize=STATEMENTS_CACHED)

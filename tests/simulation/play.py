@@ -78,9 +78,9 @@ class Stage:
         self.database = Database()
         self.telemetry = Telemetry(clock=VirtualClock(virtual_loop()))
         self.errors = _Errors()
-        self._upkeep_seconds = engine.UPKEEP_SECONDS
         # Rarer than in life: a wrong hint shows before it is mended, and a run costs less.
-        vars(engine)["UPKEEP_SECONDS"] = UPKEEP_SECONDS
+        self._rhythm = {name: vars(engine)[name] for name in ("UPKEEP_SECONDS", "REPLAY_POLL_SECONDS")}
+        vars(engine).update(dict.fromkeys(self._rhythm, UPKEEP_SECONDS))
         self._logger = logging.getLogger("hookline")
         self._logger.addHandler(self.errors)
         self._before = (self._logger.level, self._logger.propagate)
@@ -112,7 +112,7 @@ class Stage:
         return Result(schedule.seed, "\n".join(found) or None, oracle.marks)
 
     def close(self) -> None:
-        vars(engine)["UPKEEP_SECONDS"] = self._upkeep_seconds
+        vars(engine).update(self._rhythm)
         self._logger.removeHandler(self.errors)
         self._logger.setLevel(self._before[0])
         self._logger.propagate = self._before[1]

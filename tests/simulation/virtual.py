@@ -66,27 +66,25 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(running)
 
     def _run_until(self, task: "asyncio.Future[Any]") -> None:
+        # Most of a simulation's own time passes here: hence one loop, and no `randrange`, which takes as long as a step.
+        ready, draw = self._ready, self._random.random if self._random else _first
         callbacks_left = CALLBACKS_MAX
         while not task.done():
-            if not self._ready:
+            if not ready:
                 self._jump()
                 callbacks_left = CALLBACKS_MAX
-            elif callbacks_left:
-                callbacks_left -= 1
-                self._step()
-            else:
+                continue
+            if not callbacks_left:
                 raise RuntimeError(f"{CALLBACKS_MAX:,} callbacks at one moment: somebody waits by turning")
-
-    def _step(self) -> None:
-        ready = self._ready
-        index = self._random.randrange(len(ready)) if self._random and len(ready) > 1 else 0
-        handle = ready.pop(index)
-        if handle._cancelled:
-            return
-        if self._stopped and (parked := self._stopped.get(_node_of(handle))) is not None:
-            parked.append(handle)
-            return
-        handle._run()
+            callbacks_left -= 1
+            many = len(ready)
+            handle = ready.pop() if many == 1 else ready.pop(int(draw() * many))
+            if handle._cancelled:
+                continue
+            if self._stopped and (parked := self._stopped.get(_node_of(handle))) is not None:
+                parked.append(handle)
+                continue
+            handle._run()
 
     def _jump(self) -> None:
         timers = self._timers
@@ -167,6 +165,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 def virtual_loop(random: Random | None = None) -> VirtualLoop:
     """Make a loop. It lacks what asyncio's have for sockets and processes: whoever asks for that is no simulation."""
     return VirtualLoop(random)  # type: ignore[abstract]
+
+
+def _first() -> float:
+    return 0.0
 
 
 def _node_of(handle: asyncio.Handle) -> int:
