@@ -106,7 +106,8 @@ def _follow_health(
     ended: dict[int, list[Settlement]] = {}
     for settlement in settlements:
         lane = its_lanes[settlement.fence.subscription_id]
-        if not lane.is_deleted and (lane.health.failures or not isinstance(settlement.verdict, Succeed)):
+        was_well = not lane.health.failures and lane.subscription_id not in ended
+        if not lane.is_deleted and not (was_well and isinstance(settlement.verdict, Succeed)):
             ended.setdefault(lane.subscription_id, []).append(settlement)
     rows, notes, hopeless = [], [], []
     for subscription_id, its_own in ended.items():
