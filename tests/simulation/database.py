@@ -24,9 +24,6 @@ from hookline.storage.sqlite.committing import Broken, Committer, Done, Ending, 
 from hookline.storage.sqlite.connection import STATEMENTS_CACHED
 from hookline.storage.sqlite.readers import Query, Result, _in_snapshot
 
-CIRCUIT: Final = circuit.Rules(is_on=False, deactivate_after_ms=None)
-"""The model knows no circuit: a lane that waits for a probe would look forgotten."""
-
 _EMPTIED: Final = (
     "notices",
     "attempts",
@@ -67,6 +64,9 @@ class Weather:
         """What answers take longer."""
         self.strangers = 0.0
         """The share of groups that hold a request which fails on its own data."""
+        self.deafened: int | None = None
+        """A node that is stopped when its next claim is committed, before it hears of it."""
+        self.stop: Callable[[int], None] = lambda _node: None
 
     def commit_seconds(self) -> float:
         return self._random.choice((0.0, 0.0005, 0.002))
@@ -84,6 +84,12 @@ class Weather:
             return "confirmed"
         return self._random.choice(("confirmed", "confirmed", "refused", "unknown"))
 
+    def took(self, node: int) -> None:
+        """Stop a node that has just claimed something, where a step wants that."""
+        if node == self.deafened:
+            self.deafened = None
+            self.stop(node)
+
     def has_stranger(self) -> bool:
         return self._random.random() < self.strangers
 
@@ -92,7 +98,7 @@ class Database:
     """The database and its connection. `storage` begins a process on it, as `serve` does."""
 
     def __init__(self) -> None:
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a disk has nothing to do here
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
         self._folder = tempfile.TemporaryDirectory(prefix="hookline-simulation-", dir=memory)
         self.path = f"{self._folder.name}/world.db"
         """Only its lock file is ever made."""
@@ -116,7 +122,9 @@ class Database:
         run("UPDATE installation SET change_counter = 1, catalogue_revision = 1, probed_at = 0")
         run("COMMIT")
 
-    def storage(self, clock: Clock, weather: Weather, observe: Observe) -> "tuple[SqliteStorage, GroupingWriter]":
+    def storage(
+        self, clock: Clock, weather: Weather, observe: Observe, rules: circuit.Rules
+    ) -> "tuple[SqliteStorage, GroupingWriter]":
         """Make the storage of one process, to be opened by it."""
 
         def open_writer(committer: Committer) -> GroupingWriter:
@@ -127,7 +135,7 @@ class Database:
         storage = SqliteStorage(
             self.path,
             clock=clock,
-            circuit_rules=CIRCUIT,
+            circuit_rules=rules,
             writer=open_writer,
             readers=lambda _: WaveringReaders(self.connection, weather),
         )
@@ -185,6 +193,8 @@ class GroupingWriter:
         for (_, note, _), ending in zip(group, endings, strict=False):
             if note is not None:
                 self._observe(note, ending, fate == "confirmed")
+                if note.verb == "claim_due" and isinstance(ending, Done) and ending.value.deliveries:
+                    self._weather.took(note.node)
         self._observe(None, len(group), fate == "confirmed")
         if fate == "unknown":
             endings = [Broken(Unavailable("Outcome unknown."))] * len(group)

@@ -24,6 +24,7 @@ from hookline.storage.protocol import (
     Settlement,
     Stale,
 )
+from simulation.health import DAY_MS, Circuit, Health
 from simulation.pace import Pace
 from simulation.signatures import Key
 from simulation.wanting import wants
@@ -59,6 +60,7 @@ class Lane:
     keys_of: dict[int, tuple[Key, ...]] = field(default_factory=dict)
     """The secrets of each of its revisions, newest first."""
     pace: Pace = field(default_factory=Pace)
+    health: Health = field(default_factory=Health)
     kept_waiting_since: int | None = None
     """Since when it could have been given something at each claim and was not."""
 
@@ -146,7 +148,8 @@ def seen_name(event_type: EventType, version: PayloadVersion) -> str | None:
 class Model:
     """All of it."""
 
-    def __init__(self, types: Sequence[EventType]) -> None:
+    def __init__(self, types: Sequence[EventType], circuit: Circuit) -> None:
+        self.circuit = circuit
         self.types = {event_type.name: event_type for event_type in types}
         self.catalogue_revision = 1
         self.companies: dict[int, Company] = {}
@@ -289,6 +292,9 @@ class Model:
             if lane.hold_until:
                 self.marks.add("hold lifted")
             lane.hold_until = 0
+            if lane.health.probe_at is not None:
+                self.marks.add("circuit lifted")
+            lane.health.forget()
         self.companies[subscription.company_id].revision += 1
 
     def delete(self, subscription_id: int, deleted: object, wall: int) -> None:
@@ -337,6 +343,7 @@ class Model:
         for delivery in self.deliveries.values():
             if delivery.state == "sending":
                 in_flight[delivery.subscription_id] = in_flight.get(delivery.subscription_id, 0) + 1
+        due_at = {id_: self.deliveries[id_].due_at or 0 for ids in order.values() for id_ in ids}
         taken: dict[int, list[int]] = {}
         for each in claim.deliveries:
             delivery = self.deliveries[each.id]
@@ -404,6 +411,7 @@ class Model:
                 self._check_first(lane, ids, in_flight.get(subscription_id, 0))
             else:
                 self._check_order(ids, order[subscription_id], suspects)
+            self._check_circuit(lane, [due_at[id_] for id_ in ids], now)
             lane.pace.start(len(ids), now)
             check("I14", lane.pace.excess is None, "lane", subscription_id, "started", lane.pace.excess)
         many = flight.suspects + sum(
@@ -460,6 +468,20 @@ class Model:
         free = [id_ for id_ in ids if id_ not in suspects]
         oldest = [id_ for id_ in order if id_ not in suspects][: len(free)]
         check("I12", sorted(free) == sorted(oldest), "a lane gave", ids, "and not its oldest", order)
+
+    def _check_circuit(self, lane: Lane, due_at: Sequence[int], now: int) -> None:
+        """See that an open circuit lets one through when it is time for it, and else only what waited a day."""
+        probe_at, which = lane.health.probe_at, lane.subscription.id
+        if probe_at is None:
+            return
+        if probe_at <= now:
+            check("I14", len(due_at) == 1, "lane", which, "tries", len(due_at), "deliveries while its circuit is open")
+            lane.health.probe_at = now + self.circuit.probe_ms
+            self.marks.add("probe")
+            return
+        early = [at for at in due_at if at > now - DAY_MS]
+        check("I14", not early, "lane", which, "tries", len(early), "deliveries", probe_at - now, "ms before its probe")
+        self.marks.add("waited a day")
 
     def _check_first(self, lane: Lane, ids: Sequence[int], in_flight: int) -> None:
         """See that an ordered lane gave its lowest open delivery, and that alone."""
@@ -520,6 +542,7 @@ class Model:
                 and lane.is_open
                 and lane.hold_until <= now
                 and lane.pace.is_free(now)
+                and (lane.health.probe_at or 0) <= now
                 and in_flight.get(subscription_id, 0) < lane.slots
                 and subscription_id not in taken
                 and flight.total < flight.capacity * 0.5
@@ -658,10 +681,22 @@ class Model:
                 self.marks.add("Retry-After hold")
             gone = [each for each in its if isinstance(each.verdict, GiveUp) and each.verdict.gone]
             if any(each.subscription_revision == lane.subscription.revision for each in gone) and lane.is_open:
-                lane.learn(_gone(lane.subscription, wall))
+                lane.learn(_inactive(lane.subscription, "gone", wall))
                 self.marks.add("deactivated by 410")
             elif gone:
                 self.marks.add("410 of an earlier revision")
+            if lane.deleted_at is None:
+                self._follow_health(lane, [isinstance(each.verdict, Succeed) for each in its], wall)
+
+    def _follow_health(self, lane: Lane, successes: Sequence[bool], wall: int) -> None:
+        for is_success in successes:
+            change = lane.health.end(self.circuit, self.now, is_success=is_success)
+            if change:
+                self.marks.add(change)
+            if change == "deactivated":
+                if lane.subscription.active:
+                    lane.learn(_inactive(lane.subscription, "failing", wall))
+                return
 
     def release(self, fences: Sequence[Fence], now: int) -> None:
         for fence in fences:
@@ -699,11 +734,11 @@ class Model:
         delivery.log.append(Attempt(delivery.attempt, status, said, next_at, dead))
 
 
-def _gone(subscription: Subscription, wall: int) -> Subscription:
+def _inactive(subscription: Subscription, reason: str, wall: int) -> Subscription:
     return replace(
         subscription,
         active=False,
-        inactive_reason="gone",
+        inactive_reason=reason,
         inactive_at=wall,
         updated_at=wall,
         revision=subscription.revision + 1,

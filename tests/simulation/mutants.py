@@ -388,6 +388,48 @@ MUTANTS: Final = (
         "next_start_us, now * 1000, started)",
         "next_start_us, now * 1000, 1)",
     ),
+    # circuit
+    Mutant("opens no circuit", "circuit.py", "        rules.is_on\n", "        False\n"),
+    Mutant(
+        "opens a circuit by failures alone",
+        "circuit.py",
+        "now - health.failing_since >= SPAN_MS_TO_OPEN",
+        "now - health.failing_since >= 0",
+    ),
+    Mutant("closes no circuit", "circuit.py", "            health = HEALTHY\n", "            pass\n"),
+    Mutant(
+        "lets two nodes make one probe",
+        "fairness.py",
+        "    if probe_at is not None and probe_at <= now:\n        probe_at = now + circuit.PROBE_MS\n",
+        "",
+    ),
+    Mutant(
+        "sends all that is due when a probe is",
+        "fairness.py",
+        "        room = min(room, 1)\n    elif",
+        "        room = min(room, 9)\n    elif",
+    ),
+    Mutant("never probes", LANES, "min(max(due_at, probe_at), due_at + ", "max(due_at + 0 * probe_at, due_at + "),
+    Mutant(
+        "lets nothing out of an open circuit after a day",
+        "fairness.py",
+        "due_by = now - circuit.WAITED_MS_MAX",
+        "due_by = -1",
+    ),
+    Mutant("lifts no circuit", SUBSCRIPTIONS, "failing_since = NULL, probe_at = NULL", "failing_since = NULL"),
+    Mutant(
+        "deactivates whom it likes to",
+        "circuit.py",
+        "now - since >= rules.deactivate_after_ms",
+        "now - since >= rules.deactivate_after_ms // 2",
+    ),
+    Mutant("never deactivates", "circuit.py", "            return HEALTHY, Change.DEACTIVATED\n", "            pass\n"),
+    Mutant(
+        "overlooks a success beside a failure",
+        RECEIVERS,
+        " and lane.subscription_id not in ended\n",
+        "\n",
+    ),
     # filters
     Mutant(
         "asks no filter",

@@ -20,6 +20,7 @@ from hookline.model import Answered, ErrorClass, EventType, Outcome, PayloadVers
 from hookline.storage.protocol import Accepted, Creation, Published, Settlement
 from hookline.storage.sqlite.committing import Broken
 from simulation.database import Note
+from simulation.health import Circuit, Health
 from simulation.model import Company, Delivery, Lane, Model, Violation, check
 from simulation.order import NEVER, Course, Order
 from simulation.signatures import Key, Rotation, rotated, signed_as
@@ -36,9 +37,10 @@ _ROWS: Final = (
     " FROM deliveries ORDER BY id"
 )
 _LANES: Final = (
-    "SELECT subscription_id, is_open, slots, coalesce(hold_until, 0), next_due, coalesce(next_start_us, 0) FROM lanes"
-    " ORDER BY 1"
+    "SELECT subscription_id, is_open, slots, coalesce(hold_until, 0), next_due, coalesce(next_start_us, 0),"
+    " failed_in_a_row, failing_since, probe_at FROM lanes ORDER BY 1"
 )
+_STANDING: Final = "SELECT slots, failed_in_a_row, failing_since, probe_at FROM lanes WHERE subscription_id = ?"
 _LOG: Final = (
     "SELECT delivery_id, number, http_status, error, next_attempt_at, dead_lettered FROM attempts"
     " ORDER BY delivery_id, number"
@@ -64,11 +66,12 @@ class Oracle:
     def __init__(
         self,
         types: list[EventType],
+        circuit: Circuit,
         reading: apsw.Connection,
         schedule_ms: Callable[[], int],
         wall_ms: Callable[[], int],
     ) -> None:
-        self.model = Model(types)
+        self.model = Model(types, circuit)
         self.marks: Counter[str] = Counter()
         self.tell: Callable[[str], object] | None = None
         self.violations: list[str] = []
@@ -114,7 +117,7 @@ class Oracle:
         try:
             if note is None:
                 self.marks["group of several"] += ending > 1
-                self._adopt_slots()
+                self._adopt()
                 self._groups += 1
                 if self._groups % 24 == 0:
                     self.compare()
@@ -207,13 +210,14 @@ class Oracle:
             case None:
                 return before
 
-    def _adopt_slots(self) -> None:
-        """Where two nodes settle one lane in one commit, its slots may grow by both or by each in turn: take either."""
+    def _adopt(self) -> None:
+        """Where two nodes settle one lane in one commit, it may follow both at once or each in turn: take either."""
         settled, self._settled = self._settled, {}
         for id_, before in settled.items():
             if len(before) > 1:
                 lane = self.model.lanes[id_]
-                slots = self._reading.execute("SELECT slots FROM lanes WHERE subscription_id = ?", (id_,)).get
+                slots, *health = self._reading.execute(_STANDING, (id_,)).get
+                lane.health = Health(*health)
                 most = lane.subscription.policies.max_in_flight
                 check("I14", 1 <= slots <= most, "lane", id_, "has", slots, "slots of", most)
                 lane.slots = slots
@@ -438,8 +442,9 @@ class Oracle:
                 is_behind = self.model.lanes[each.subscription_id].is_ordered and each.subscription_id in due
                 if not is_behind:
                     due[each.subscription_id] = min(due.get(each.subscription_id, each.due_at), each.due_at)
-        for id_, is_open, slots, hold_until, next_due, next_start_us in self._reading.execute(_LANES):
+        for id_, is_open, slots, hold_until, next_due, next_start_us, *health in self._reading.execute(_LANES):
             lane = self.model.lanes[id_]
+            check("I14", Health(*health) == lane.health, "lane", id_, "has", health, "expected", lane.health)
             starts_by = lane.pace.latest_start()
             check(
                 "I12",
@@ -464,7 +469,7 @@ class Oracle:
                 lane.hold_until - self._now(),
             )
             if lane.is_open and id_ in due and sending[id_] < (1 if lane.is_ordered else slots):
-                latest = max(due[id_], hold_until, -(-next_start_us // 1_000))
+                latest = max(lane.health.due(due[id_]), hold_until, -(-next_start_us // 1_000))
                 check(
                     "I12",
                     next_due is not None and next_due <= latest,

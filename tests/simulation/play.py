@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from hookline import engine, publishing
+from hookline import circuit, engine, publishing
 from hookline.engine import Limits
 from hookline.errors import Conflict, HooklineError, NotFound, Unavailable
 from hookline.model import Company, EventType, PayloadVersion
@@ -81,6 +81,7 @@ class Stage:
         # Rarer than in life: a wrong hint shows before it is mended, and a run costs less.
         self._rhythm = {name: vars(engine)[name] for name in ("UPKEEP_SECONDS", "REPLAY_POLL_SECONDS")}
         vars(engine).update(dict.fromkeys(self._rhythm, UPKEEP_SECONDS))
+        self._circuit = {name: vars(circuit)[name] for name in ("FAILURES_TO_OPEN", "SPAN_MS_TO_OPEN", "PROBE_MS")}
         self._logger = logging.getLogger("hookline")
         self._logger.addHandler(self.errors)
         self._before = (self._logger.level, self._logger.propagate)
@@ -92,6 +93,9 @@ class Stage:
         schedule = draw(seed)
         if tell:
             tell(str(structs.replace(schedule, steps=())))
+        drawn = schedule.circuit
+        numbers = (drawn.failures_to_open, drawn.span_ms, drawn.probe_ms)
+        vars(circuit).update(zip(self._circuit, numbers, strict=True))
         self.errors.found.clear()
         self.database.empty()
         loop = virtual_loop(Random(schedule.seed))
@@ -113,6 +117,7 @@ class Stage:
 
     def close(self) -> None:
         vars(engine).update(self._rhythm)
+        vars(circuit).update(self._circuit)
         self._logger.removeHandler(self.errors)
         self._logger.setLevel(self._before[0])
         self._logger.propagate = self._before[1]
@@ -129,7 +134,9 @@ class _Play:
         self._weather = Weather(self._random)
         types = [EventType(name=name, v1_name=v1, v2_name=v2) for name, (v1, v2) in _TYPES.items()]
         self._catalogue = Catalogue(revision=1, types={each.name: each for each in types})
-        self.oracle = Oracle(types, stage.database.connection, self._clock.schedule_ms, self._clock.wall_ms)
+        self.oracle = Oracle(
+            types, schedule.circuit, stage.database.connection, self._clock.schedule_ms, self._clock.wall_ms
+        )
         self.oracle.lease_ms = LEASE_MS
         self.oracle.is_stopped = loop.is_stopped
         self._receivers = Receivers(self._random)
@@ -149,7 +156,9 @@ class _Play:
         self.is_over = False
 
     def _new_storage(self) -> tuple[SqliteStorage, GroupingWriter]:
-        return self._stage.database.storage(self._clock, self._weather, self.oracle.committed)
+        drawn = self._schedule.circuit
+        rules = circuit.Rules(is_on=drawn.is_on, deactivate_after_ms=drawn.deactivate_after_ms)
+        return self._stage.database.storage(self._clock, self._weather, self.oracle.committed, rules)
 
     def let_go(self) -> None:
         """Release the lock on the file, as the end of a process does."""
@@ -194,6 +203,7 @@ class _Play:
             "type": self._put_type,
             "crash": self._crash_step,
             "stall": self._stall,
+            "deafen": self._deafen,
             "bad weather": self._bad_weather,
             "slow": self._slow,
             "strangers": self._strangers,
@@ -241,7 +251,8 @@ class _Play:
             if delivery.state == "pending" and lane.deleted_at is not None:
                 return 0
             if delivery.state == "pending" and lane.is_open and delivery.due_at is not None:
-                found.append(max(delivery.due_at, lane.hold_until, int(lane.pace.latest_start())) - now)
+                due_at = lane.health.due(delivery.due_at)
+                found.append(max(due_at, lane.hold_until, int(lane.pace.latest_start())) - now)
         return max(0, min(found)) if found else None
 
     async def _skip(self, seconds: float) -> None:
@@ -333,6 +344,28 @@ class _Play:
         self.oracle.marks["stall past the lease" if step.said["seconds"] * 1000 > LEASE_MS else "stall"] += 1
         if not node.is_down:
             self._loop.resume_node(node.number)
+
+    async def _deafen(self, step: Step) -> None:
+        """Stop a node between a claim and its answer until another may have taken the same, then let it hear of it."""
+        weather, loop = self._weather, self._loop
+        stopped: asyncio.Future[None] = loop.create_future()
+
+        def stop(number: int) -> None:
+            loop.stop_node(number)
+            self._trouble(number)
+            stopped.set_result(None)
+
+        weather.stop, weather.deafened = stop, self._nodes[step.said["node"]].number
+        await asyncio.wait({stopped}, timeout=3.0)
+        if not stopped.done():
+            weather.deafened = None
+            return
+        await asyncio.sleep(LEASE_MS / 1000 + step.said["past_lease"])
+        node = self._nodes[step.said["node"]]
+        self._trouble(node.number)
+        self.oracle.marks["deaf to a claim"] += 1
+        if not node.is_down:
+            loop.resume_node(node.number)
 
     async def _restart(self, step: Step) -> None:
         """End a node in order and begin it again: nothing may be lost by that."""

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from simulation.health import Circuit
 from simulation.network import CHARACTERS
 from simulation.wanting import DATA, FILTERS
 
@@ -14,6 +15,9 @@ TYPES: Final = ("note.created", "note.created", "collaboration-request.created",
 _CHANGES: Final = (
     *("delete", "pause", "pause", "resume", "resume", "patch", "patch", "look", "redeliver", "redeliver"),
     *("rotate", "rotate"),
+)
+_FAULTS: Final = (
+    *("crash", "crash", "stall", "stall", "deafen", "bad weather", "slow", "strangers", "restart", "jump"),
 )
 V1_NAMES: Final = ("note.created", "collaboration-request.created")
 
@@ -35,6 +39,7 @@ class Schedule(Struct, frozen=True):
     skews_ms: tuple[int, ...]
     capacity: int
     host_capacity: int
+    circuit: Circuit
     companies: int
     subscriptions: tuple[dict[str, Any], ...]
     steps: tuple[Step, ...]
@@ -61,6 +66,13 @@ def draw(seed: int) -> Schedule:
         skews_ms=tuple(random.choice((0, 0, 3_000, -3_000, 86_400_000)) for _ in range(nodes)),
         capacity=random.choice((100, 100, 20, 4)),
         host_capacity=random.choice((50, 50, 5, 2)),
+        circuit=Circuit(
+            is_on=random.random() < 0.5,
+            failures_to_open=random.choice((2, 3, 4)),
+            span_ms=random.choice((0, 500, 2_000)),
+            probe_ms=random.choice((4_000, 7_000, 40_000_000)),
+            deactivate_after_ms=random.choice((None, None, None, None, 1_000, 3_000, 60_000)),
+        ),
         companies=companies,
         subscriptions=subscriptions,
         steps=tuple(sorted(steps, key=lambda step: step.at)),
@@ -151,10 +163,11 @@ def _change(random: Random, subscriptions: int) -> Step:
 
 
 def _fault(random: Random, nodes: int) -> Step:
-    act = random.choice(("crash", "crash", "stall", "stall", "bad weather", "slow", "strangers", "restart", "jump"))
+    act = random.choice(_FAULTS)
     said = {
         "node": random.randrange(nodes),
         "seconds": random.choice((0.3, 1.0, 2.0, 4.0, 9.0)),
+        "past_lease": random.choice((0.1, 0.5, 1.0, 2.0)),
         "down": random.choice((0.0, 0.1, 1.0, 9.0)),
         "slow": random.choice((0.3, 3.0, 6.0)),
         "ms": random.choice((-3_600_000, 3_600_000, 5_000, -5_000)),

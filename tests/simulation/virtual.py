@@ -66,7 +66,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(running)
 
     def _run_until(self, task: "asyncio.Future[Any]") -> None:
-        # Most of a simulation's own time passes here: hence one loop, and no `randrange`, which takes as long as a step.
+        # Much of a simulation's own time passes here: hence one loop, and no `randrange`, which is slow.
         ready, draw = self._ready, self._random.random if self._random else _first
         callbacks_left = CALLBACKS_MAX
         while not task.done():
