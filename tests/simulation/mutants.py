@@ -358,21 +358,21 @@ MUTANTS: Final = (
     Mutant(
         "orders by what is due first",
         CLAIMING,
-        "AND n.due_at IS NOT NULL ORDER BY n.id LIMIT 1)",
-        "AND n.due_at IS NOT NULL ORDER BY n.due_at, n.id LIMIT 1)",
+        "AND n.settled_at IS NULL ORDER BY n.id LIMIT 1)",
+        "AND n.settled_at IS NULL ORDER BY n.due_at, n.id LIMIT 1)",
     ),
     Mutant(
         "passes over an ordered one that waits",
         CLAIMING,
-        "AND n.due_at IS NOT NULL ORDER BY n.id LIMIT 1)",
+        "AND n.settled_at IS NULL ORDER BY n.id LIMIT 1)",
         "AND n.due_at <= walk.due_by ORDER BY n.id LIMIT 1)",
     ),
     Mutant("sends two of an ordered lane", "fairness.py", "room = 1 - lane.in_flight", "room = 2 - lane.in_flight"),
     Mutant(
         "looks at an ordered lane for whatever is due",
         LANES,
-        "WHERE subscription_id = lane.subscription_id AND due_at IS NOT NULL ORDER BY id LIMIT 1)",
-        "WHERE subscription_id = lane.subscription_id AND due_at IS NOT NULL ORDER BY id DESC LIMIT 1)",
+        "WHERE subscription_id = lane.subscription_id AND settled_at IS NULL ORDER BY id LIMIT 1)",
+        "WHERE subscription_id = lane.subscription_id AND settled_at IS NULL ORDER BY id DESC LIMIT 1)",
     ),
     Mutant(
         "counts a rate for each claim alone",
