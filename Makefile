@@ -19,7 +19,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
-run: $(READY) ## run the service for development: http://127.0.0.1:8080, database hookline.db
+run: $(READY) ## run the service for development: http://127.0.0.1:8080, database hookline.db; prints a link that signs in
 	$(BIN)/hookline serve --dev
 
 demo: $(READY) ## show an event published, failed, retried and delivered

@@ -64,6 +64,8 @@ class Started(Struct, frozen=True, kw_only=True):
     """The file, or the address without its password."""
     operator_token: str | None
     """To show in development; None in production."""
+    sign_in_link: str | None
+    """The same: it opens the operator's dashboard once."""
 
 
 # --- for the command line --------------------------------------------------------------------------------------------
@@ -279,10 +281,12 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
             is_draining=lambda: leaving.is_draining,
         )
         stack.enter_context(local_files.note(settings, url, local_token))
+        is_shown = settings.is_development and "api" in settings.roles
         started = Started(
             url=url,
             database=_shown_database(settings),
             operator_token=(settings.operator_token or development_token) if settings.is_development else None,
+            sign_in_link=await links.create_for_operator(url) if is_shown else None,
         )
         machine.tame_collector()
         return await serving.serve(

@@ -65,6 +65,7 @@ def _announce(started: "Started") -> None:
             "",
             "Development mode: http and loopback callbacks are allowed. Not for the internet.",
             f"Operator token: {started.operator_token}",
+            *([f"Dashboard, signed in, once: {started.sign_in_link}"] if started.sign_in_link else []),
             f"Database: {started.database}",
             "",
             first_steps(started.url, started.operator_token, program_name(), free_port(RECEIVER_PORT)),
