@@ -109,11 +109,11 @@ def test_a_listed_page_frames_the_portal_and_its_forms_work(
     frame = framed(page, listed, link_of(operator, company))
     frame.locator(INSIDE).first.wait_for()
     page.frames[1].goto(f"{server.url}/subscriptions/new")
-    frame.locator("#url").fill("http://127.0.0.1:9/framed")
+    frame.locator("#url").fill("http://127.0.0.1:9099/framed")
     frame.get_by_role("button", name="Create subscription").click()
     frame.locator("#secret").wait_for()
     assert [each["callbackUrl"] for each in operator.made("GET", f"/v1/webhooks?companyId={company}")] == [
-        "http://127.0.0.1:9/framed"
+        "http://127.0.0.1:9099/framed"
     ]
     (cookie,) = [each for each in page.context.cookies() if each["name"] == "hookline-portal"]
     assert (cookie["sameSite"], cookie["secure"], cookie["httpOnly"]) == ("None", True, True)
