@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from hookline import filtering, publishing
+from hookline import circuit, filtering, publishing
 from hookline.errors import Invalid, Unavailable
-from hookline.model import Company, EventType, PayloadVersion, Policies, Subscription
-from hookline.publishing import EventRequest, Publisher
+from hookline.model import BUILT_IN_COMPANY_ID, Company, EventType, PayloadVersion, Policies, Subscription
+from hookline.publishing import Announcement, EventRequest, Publisher
 from hookline.storage.protocol import (
     EventQuery,
     IdConflict,
@@ -486,6 +486,19 @@ def test_a_company_deleted_behind_the_cache_is_unknown(run: Run) -> None:
         with pytest.raises(Invalid) as caught:
             await bench.publish()
         assert caught.value.fields[0].field == "companyIds[0]"
+
+    run(scenario)
+
+
+def test_the_operator_s_own_company_cannot_be_named_after_it_was_told_something_either(run: Run) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.subscribe(BUILT_IN_COMPANY_ID, (circuit.DEAD,))
+        told = Announcement(id="told", event_type=circuit.DEAD, data=b"{}", company_ids=(ACME, BUILT_IN_COMPANY_ID))
+        for _ in range(2):
+            with pytest.raises(Invalid, match=r"companyIds\[1\]: there is no company 1\."):
+                await bench.publish(companyIds=[ACME, BUILT_IN_COMPANY_ID])
+            await bench.publisher.announce(told)
+        assert [event.id for event in bench.storage.publications[0].events] == ["told"]
 
     run(scenario)
 

@@ -297,11 +297,15 @@ class Publisher:
         """Have the routes of all recipients at hand; raise `Invalid` for a company that does not exist.
 
         Asked again after each reading: another request may have found stale, and forgotten, what was at hand before.
+        The operator's own company is never at hand for a publisher, though `announce` may have left its routes here.
         """
         if self._cached > CACHED_MAX:
             self._companies, self._cached = {}, 0
         while missing := {
-            company_id for draft in drafts for company_id in draft.entries if company_id not in self._companies
+            company_id
+            for draft in drafts
+            for company_id in draft.entries
+            if company_id not in self._companies or company_id == BUILT_IN_COMPANY_ID
         }:
             found = await self._storage.routes(sorted(missing))
             _refuse_unknown_companies(drafts, (missing - found.keys()) | (missing & {BUILT_IN_COMPANY_ID}))
