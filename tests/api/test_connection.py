@@ -1,6 +1,7 @@
 """What a stranger may send before anyone has looked at it: bounded in bytes and in time."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -88,6 +89,34 @@ def test_a_request_that_only_the_parser_of_its_url_refuses_is_answered() -> None
     async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET http://a:99999999/ HTTP/1.1\r\nHost: test\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+    _talk(scenario)
+
+
+@pytest.mark.parametrize(
+    ("sent", "instance"),
+    [
+        (b"GET /v1/events?limit=1 HTTP/1.1\r\nHost: test\r\nX: a\x01b\r\n\r\n", "/v1/events"),
+        (b"GET /v1/%41\xc3 HTTP/1.1\r\nHost: test\r\n\r\n", ""),
+        (b"POST /v1/events HTTP/1.1\r\nHost: test\r\nContent-Length: -1\r\n\r\n", "/v1/events"),
+        (b"GET / HTTP/1.1\r\nHost: test\r\nX: " + b"a" * connection.HEAD_BYTES_MAX + b"\r\n\r\n", "/"),
+        (b"\x16\x03\x01\x02\x00\x01", ""),
+    ],
+)
+def test_what_cannot_be_read_as_a_request_is_a_problem_with_an_id_like_any_other(sent: bytes, instance: str) -> None:
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["connection"] == "close"
+        assert int(headers["content-length"]) == len(body)
+        assert len(headers["x-request-id"]) == 16
+        refusal = json.loads(body)
+        assert refusal["status"] == 400
+        assert refusal["instance"] == instance
+        assert refusal["message"] == refusal["detail"]
 
     _talk(scenario)
 

@@ -10,6 +10,8 @@ from hookline.clock import rfc3339
 from hookline.storage.protocol import Item, Page
 
 JSON: Final = "application/json"
+ALWAYS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+"""Headers of every answer: nearly all are one company's own business, and none is a page."""
 _encode = msgspec.json.Encoder().encode
 
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hookline.api import (
     accounts,
+    answers,
     audit,
     companies,
     deliveries,
@@ -44,8 +45,6 @@ log = logging.getLogger("hookline.api")
 PROCESS_ID_BYTES: Final = 4
 """Of the random part that a process's request ids share; a number follows. They join an answer to its line in our log;
 an id that the caller sends is not taken over."""
-ALWAYS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
-"""On every answer: nearly all are one company's own business, and none is a page."""
 LAST: Final = (b"connection", b"close")
 """On every answer of a node that is ending: its clients leave in order, and send into no connection that closes."""
 
@@ -158,7 +157,7 @@ class _App:
         except Exception as error:
             log.exception("request %s failed", request_id)
             response = problem.respond(error, shown_path(scope))
-        response.raw_headers += [(b"x-request-id", request_id.encode()), *ALWAYS]
+        response.raw_headers += [(b"x-request-id", request_id.encode()), *answers.ALWAYS]
         if self._api.readiness.is_draining():
             response.raw_headers.append(LAST)
         if scope["method"] == "HEAD":

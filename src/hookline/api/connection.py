@@ -4,11 +4,16 @@ Bodies are bounded where they are read (`reading`); a request's head is bounded 
 """
 
 import asyncio
+import logging
+from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from hookline.api import problem
+from hookline.api import answers, problem
+
+log = logging.getLogger("hookline.api")
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 """Of names and values: four times what common proxies send at most."""
@@ -22,17 +27,12 @@ FRAMING_BYTES_MAX: Final = 128 * 1024
 """Received in a row that were no body and completed no head: the parser keeps a header without end until it ends."""
 
 
-def _refusal() -> bytes:
-    body = bytes(problem.problem(problem.INVALID, "This is no request of HTTP/1.1, or its head is too long.", "").body)
-    return b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
-        problem.MEDIA_TYPE.encode(),
-        len(body),
-        body,
-    )
-
-
-REFUSAL: Final = _refusal()
-"""What is answered where there is no request that the application could see."""
+UNREADABLE: Final = (
+    "This is no request of HTTP/1.1 that can be read. Look at its first line, for control characters in its headers, "
+    f"and whether these are at most {HEAD_BYTES_MAX // 1024} KiB."
+)
+PATH_SHOWN_MAX: Final = 2048
+"""Of a refused request's path, in bytes: what is no request may be anything."""
 
 
 class HeadTooLarge(Exception):
@@ -95,13 +95,33 @@ class HttpConnection(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's own words
-        self.transport.write(REFUSAL)
+        """Answer what the application never sees as the application would."""
+        request_id = token_hex(8)
+        log.warning("request %s was no HTTP/1.1 that can be read: answered 400", request_id)
+        self.transport.write(_refusal(self._shown_path(), request_id, self.server_state.default_headers))
         self.transport.close()
+
+    def _shown_path(self) -> str:
+        path: bytes = getattr(self, "url", b"").partition(b"?")[0]  # there is none before a request begins
+        return path[:PATH_SHOWN_MAX].decode("latin-1") if path.startswith(b"/") else ""
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _refusal(path: str, request_id: str, default_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    response = problem.problem(problem.INVALID, UNREADABLE, path)
+    headers = [
+        *default_headers,
+        *response.raw_headers,
+        (b"x-request-id", request_id.encode()),
+        *answers.ALWAYS,
+        (b"connection", b"close"),
+    ]
+    head = b"".join([b"%b: %b\r\n" % each for each in headers])
+    return b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, bytes(response.body))
 
 
 class _OneWrite:
