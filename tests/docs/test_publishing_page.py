@@ -1,9 +1,7 @@
-"""The page on publishing works as it is written: its commands in one shell, and its program through an outage."""
+"""The program of the page on publishing keeps what it promises, also while Hookline is away."""
 
 import importlib.util
-import re
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from e2e.harness import CLEAN, OPERATOR_TOKEN, Client, Server
+from e2e.harness import OPERATOR_TOKEN, Client, Server
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 
@@ -27,25 +25,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def operator(server: Server) -> Iterator[Client]:
     with closing(server.client()) as operator:
         yield operator
-
-
-def test_every_command_of_the_page_runs(server: Server, operator: Client) -> None:
-    settings, *commands = re.findall(
-        r"^```sh\n(.*?)^```", (DOCS / "publishing.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    assert settings.startswith("export ")
-    company = operator.company()
-    environment = {**CLEAN, "HOOKLINE_URL": server.url, "HOOKLINE_TOKEN": OPERATOR_TOKEN, "COMPANY": str(company)}
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\necho\n".join(commands)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count('"deliveries":0') == 3, "one event alone, and two of a batch"
-    assert "order-4712-paid" in run.stdout.splitlines()[-1]
 
 
 @pytest.fixture
