@@ -47,7 +47,7 @@ def test_every_command_of_the_page_is_answered_well(server: Server, operator: Cl
             "HOOKLINE_URL": server.url,
             "HOOKLINE_TOKEN": OPERATOR_TOKEN,
             "COMPANY": str(company),
-            "CALLBACK_URL": "http://127.0.0.1:9/",
+            "CALLBACK_URL": "http://127.0.0.1:9099/",
             "CLIENT_ID": account["clientId"],
             "CLIENT_SECRET": account["clientSecret"],
         },
