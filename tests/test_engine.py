@@ -11,7 +11,7 @@ import pytest
 from hookline.egress.sender import Call
 from hookline.engine import Engine
 from hookline.errors import Unavailable
-from hookline.model import DeliveryState, ErrorClass, Failed, Outcome, Policies, Timings
+from hookline.model import DeliveryState, ErrorClass, Failed, Outcome, Policies, Subscription, Timings
 from hookline.storage.protocol import Settlement
 from simulation.virtual import VirtualClock, run, virtual_loop
 from simulation.world import World, answered, statuses, until
@@ -129,6 +129,35 @@ def test_hanging_receiver_does_not_hold_up_another(play: Callable[[Scenario], No
         await asyncio.sleep(2)
         assert len(world.receivers.arrivals["/healthy"]) == 20
         assert len(world.receivers.arrivals["/hanging"]) == 2  # a new subscription starts with two slots
+        await stopped(engine, running)
+
+    play(scenario)
+
+
+def test_at_a_host_that_many_share_those_that_hang_hold_up_no_other(play: Callable[[Scenario], None]) -> None:
+    async def hang(_call: Call, _number: int) -> Outcome:
+        await asyncio.sleep(30)
+        return Failed(error=ErrorClass.TIMEOUT, detail="No answer.", duration_ms=30_000, timings=Timings())
+
+    async def scenario(world: World) -> None:
+        companies = [await world.company() for _ in range(5)]
+
+        async def at_one_host(kind: str) -> list[Subscription]:
+            return [
+                await world.subscription(companies[number % 5], f"/{kind}/{number}", host="shared.example.com")
+                for number in range(30)
+            ]
+
+        hanging, healthy = await at_one_host("hanging"), await at_one_host("healthy")
+        for number in range(30):
+            world.receivers.scripts[f"/hanging/{number}"] = hang
+        running = asyncio.create_task((engine := world.engine(host_max_in_flight=50, max_in_flight=200)).run())
+        for number in range(10):
+            await world.publish(f"e{number}", [*hanging, *healthy])
+            engine.wake()
+            await asyncio.sleep(1)
+        assert [len(world.receivers.arrivals[f"/healthy/{number}"]) for number in range(30)] == [10] * 30
+        assert sum(len(world.receivers.arrivals[f"/hanging/{number}"]) for number in range(30)) == 45
         await stopped(engine, running)
 
     play(scenario)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.fairness import COMPANY_SHARE_MAX, RESERVED_SHARE, Flight, Lane, _Room, full_hosts, share, slots_after
+from hookline.fairness import (
+    COMPANY_SHARE_MAX,
+    RESERVED_SHARE,
+    Flight,
+    Lane,
+    _Room,
+    crowded_hosts,
+    full_hosts,
+    share,
+    slots_after,
+)
 
 PLENTY = 10_000
 
@@ -157,15 +167,35 @@ def test_who_has_no_free_slot_does_not_wait_for_the_node() -> None:
 # --- hosts -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_host_is_filled_to_its_cap() -> None:
+def test_a_host_is_filled_up_to_the_reserve() -> None:
     lanes = [_lane(1, slots=60), _lane(2, slots=60)]
-    assert share(lanes, _flight(host_capacity=100), PLENTY) == {1: 50, 2: 50}
+    assert share(lanes, _flight(host_capacity=100), PLENTY) == {1: 45, 2: 45}
+
+
+@pytest.mark.parametrize(
+    ("at_host", "granted"), [(178, {1: 1, 2: 1}), (179, {2: 1}), (180, {2: 1}), (199, {2: 1}), (200, {})]
+)
+def test_the_last_tenth_of_a_host_starts_the_first_attempt_of_a_quiet_lane(
+    at_host: int, granted: dict[int, int]
+) -> None:
+    hanging, quiet = _lane(1, slots=1_000), _lane(2, slots=1)
+    assert share([quiet, hanging], _flight((hanging, at_host)), 2) == granted
+
+
+def test_at_a_host_that_many_share_those_that_hang_leave_room_for_the_others() -> None:
+    companies = range(1, 21)
+    hanging = [_lane(100 + each, each % 20 + 1, slots=2) for each in range(100)]
+    granted = share(hanging, _flight(), PLENTY)
+    assert sum(granted.values()) == 180
+    healthy = [_lane(each, each, slots=2) for each in companies]
+    then = _flight(*((lane, granted[lane.subscription_id]) for lane in hanging))
+    assert share(healthy, then, PLENTY) == dict.fromkeys(companies, 1)
 
 
 def test_companies_take_turns_inside_a_host() -> None:
     lanes = [_lane(1), _lane(2), _lane(3), _lane(9, company=2)]
     granted = share(lanes, _flight(host_capacity=40), PLENTY)
-    assert granted == {1: 7, 2: 7, 3: 6, 9: 20}
+    assert granted == {1: 6, 2: 6, 3: 6, 9: 18}
 
 
 def test_a_full_host_starts_one_attempt_of_a_company_with_none_there() -> None:
@@ -198,6 +228,11 @@ def test_the_exception_at_a_host_breaks_no_cap_of_the_node() -> None:
 def test_full_hosts_are_named() -> None:
     flight = _flight((_lane(1, host="a:1"), 200), (_lane(2, host="b:1"), 199), (_lane(3, host="c:1"), 201))
     assert sorted(full_hosts(flight)) == ["a:1", "c:1"]
+
+
+def test_crowded_hosts_are_named() -> None:
+    flight = _flight((_lane(1, host="a:1"), 180), (_lane(2, host="b:1"), 179), (_lane(3, host="c:1"), 201))
+    assert sorted(crowded_hosts(flight)) == ["a:1", "c:1"]
 
 
 # --- everything at once ----------------------------------------------------------------------------------------------
@@ -250,6 +285,9 @@ def test_no_cap_is_ever_broken(situation: tuple[list[Lane], Flight, int]) -> Non
             if by_id[each].host == host and not flight.by_company_at_host.get((by_id[each].company_id, host), 0)
         }
         assert count <= max(0, flight.host_capacity - flight.by_host.get(host, 0)) + len(newcomers)
+        quiet_there = sum(1 for each in granted if by_id[each].host == host and by_id[each].in_flight == 0)
+        unreserved = flight.host_capacity - int(flight.host_capacity * RESERVED_SHARE)
+        assert count <= max(0, unreserved - flight.by_host.get(host, 0)) + quiet_there + len(newcomers)
 
 
 @given(_situations())

@@ -19,9 +19,11 @@ COMPANY_SHARE_MAX: Final = 0.2
 """Of a node, while others wait."""
 
 RESERVED_SHARE: Final = 0.1
-"""Of a node: kept for subscriptions with nothing in flight, so that the first event of a quiet one never queues.
+"""Of a node, and of a host on it: kept for subscriptions with nothing in flight, so that the first event of a quiet one
+never queues. At a host that many share those that hang would fill all, and each company has some of them.
 
-Not for those of a company that has its share: alone on the node it would fill this too, and who comes next would wait.
+That of the node is not for those of a company that has its share: alone on the node it would fill this too, and who
+comes next would wait.
 """
 
 
@@ -144,6 +146,15 @@ def full_hosts(flight: Flight) -> tuple[str, ...]:
     return tuple(host for host, count in flight.by_host.items() if count >= flight.host_capacity)
 
 
+def crowded_hosts(flight: Flight) -> tuple[str, ...]:
+    """Name the hosts where this node has only the reserve left: lanes with something in flight could get nothing there.
+
+    They stay due, and a claim that looked at enough of them would never come to the others.
+    """
+    busy_max = _unreserved(flight.host_capacity)
+    return tuple(host for host, count in flight.by_host.items() if count >= busy_max)
+
+
 def _queues(lanes: Iterable[Lane], flight: Flight) -> deque[deque[Lane]]:
     """Return the lanes with free slots, a queue for each company: first who has the least in flight on this node."""
     by_company: dict[int, deque[Lane]] = {}
@@ -166,6 +177,10 @@ def _take_one(queue: deque[Lane], granted: Mapping[int, int], room: "_Room") -> 
     return None
 
 
+def _unreserved(capacity: int) -> int:
+    return capacity - int(capacity * RESERVED_SHARE)
+
+
 class _Room:
     """The node's caps while grants are being made."""
 
@@ -173,7 +188,8 @@ class _Room:
         self._flight = flight
         self._share_max = max(1, int(flight.capacity * COMPANY_SHARE_MAX))
         self._company_max = self._share_max if companies_waiting > 1 else flight.capacity
-        self._busy_max = flight.capacity - int(flight.capacity * RESERVED_SHARE)
+        self._busy_max = _unreserved(flight.capacity)
+        self._host_busy_max = _unreserved(flight.host_capacity)
         self._total = flight.total
         self._subscriptions: dict[int, int] = {}
         self._companies: dict[int, int] = {}
@@ -187,12 +203,12 @@ class _Room:
         of_company = flight.by_company.get(lane.company_id, 0) + self._companies.get(lane.company_id, 0)
         at_host = flight.by_host.get(lane.host, 0) + self._hosts.get(lane.host, 0)
         of_company_at_host = flight.by_company_at_host.get(pair, 0) + self._pairs.get(pair, 0)
-        is_reserve_open = max(here, lane.in_flight) == 0 and of_company < self._share_max
-        if self._total >= (flight.capacity if is_reserve_open else self._busy_max):
+        is_quiet = max(here, lane.in_flight) == 0
+        if self._total >= (flight.capacity if is_quiet and of_company < self._share_max else self._busy_max):
             return False
         if of_company >= self._company_max:
             return False
-        if at_host >= flight.host_capacity and of_company_at_host > 0:
+        if at_host >= (flight.host_capacity if is_quiet else self._host_busy_max) and of_company_at_host > 0:
             return False
         self._total += 1
         self._subscriptions[lane.subscription_id] = self._subscriptions.get(lane.subscription_id, 0) + 1

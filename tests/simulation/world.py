@@ -155,7 +155,11 @@ class World:
         assert await self.storage.create_company(company) is Creation.CREATED
         return company_id
 
-    async def subscription(self, company_id: int, path: str, policies: Policies | None = None) -> Subscription:
+    async def subscription(
+        self, company_id: int, path: str, policies: Policies | None = None, *, host: str | None = None
+    ) -> Subscription:
+        """Make a subscription with a host of its own, or at one that others share."""
+        own_host = f"receiver{path.replace('/', '-')}.example.com"
         subscription_id = next(self._ids)
         secret = new_secret(self.random.randbytes(32))
         now = self.clock.wall_ms()
@@ -163,7 +167,7 @@ class World:
             id=subscription_id,
             company_id=company_id,
             revision=1,
-            callback_url=f"https://receiver{path.replace('/', '-')}.example.com{path}",
+            callback_url=f"https://{host or own_host}{path}",
             event_types=None,
             payload_version=PayloadVersion.V1,
             policies=policies or Policies(),

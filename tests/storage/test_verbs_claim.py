@@ -251,6 +251,24 @@ async def test_a_full_host_is_left_alone_but_for_a_company_with_nothing_there(st
     assert served == {102: 1, 103: 1}
 
 
+async def test_lanes_that_only_wait_for_a_crowded_host_keep_no_other_from_being_looked_at(storage: Storage) -> None:
+    hanging = range(2001, 2801)
+    await populate(storage, {101: [1001, *hanging]}, callback_url=ONE_HOST)
+    await publish(storage, {101: hanging})
+    await publish(storage, {101: [1001]})
+    host = "shared.example.com:443"
+    flight = a_flight(
+        host_capacity=880,
+        total=800,
+        by_subscription=dict.fromkeys(hanging, 1),
+        by_host={host: 800},
+        by_company={101: 800},
+        by_company_at_host={(101, host): 800},
+    )
+    served = [one.subscription_id for one in (await claim(storage, flight=flight)).deliveries]
+    assert served == [1001]
+
+
 async def test_a_full_node_keeps_room_for_who_has_nothing_in_flight(storage: Storage) -> None:
     await populate(storage, {101: [1001], 102: [2001]})
     for _ in range(2):

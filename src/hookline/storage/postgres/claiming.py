@@ -47,6 +47,7 @@ WITH due AS MATERIALIZED (
   WHERE bucket = any($1::smallint[]) AND is_open AND next_due <= $2 AND NOT EXISTS (
     SELECT FROM unnest($4::integer[], $5::text[]) AS f (company_id, host)
     WHERE f.company_id = l.company_id AND f.host = l.host)
+    AND NOT (host = any($6::text[]) AND subscription_id = any($7::integer[]))
   ORDER BY place LIMIT {LANES_MAX}
 ), locked AS MATERIALIZED (
   SELECT company_id, host, {lanes.COLUMNS} FROM lanes
@@ -220,6 +221,7 @@ async def _due_lanes(transaction: Transaction, request: ClaimRequest) -> _DueLan
     flight = request.flight
     full_hosts = set(fairness.full_hosts(flight))
     blocked = [pair for pair, count in flight.by_company_at_host.items() if pair[1] in full_hosts and count > 0]
+    crowded_hosts = fairness.crowded_hosts(flight)
     rows = await transaction.connection.fetch(
         _LOCK_DUE,
         transaction.buckets,
@@ -227,6 +229,8 @@ async def _due_lanes(transaction: Transaction, request: ClaimRequest) -> _DueLan
         request.number & _RING,
         [company_id for company_id, _ in blocked],
         [host for _, host in blocked],
+        crowded_hosts,
+        list(flight.by_subscription) if crowded_hosts else (),
     )
     order = rows[0][0]
     found = {row[3]: (row[1], row[2], LockedLane(*row[3:])) for row in rows if row[3] is not None}

@@ -49,6 +49,7 @@ SELECT
       ) USING (company_id)
       WHERE is_open = 1 AND next_due <= ?1
         AND (company_id, host) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
+        AND NOT (host IN (SELECT value FROM json_each(?4)) AND subscription_id IN (SELECT value FROM json_each(?5)))
       ORDER BY ((subscription_id + ?2) * {_GOLDEN} & {_RING}) * its_due LIMIT {LANES_MAX}
     ) AS due CROSS JOIN lanes AS lane ON lane.subscription_id = due.subscription_id)"""
 """One row: when the first lease ends, and due lanes in turn over companies. A lane's place on the ring, times how many
@@ -173,7 +174,14 @@ def _look(transaction: Transaction, flight: Flight) -> tuple[Losses, Sequence[La
     """Return the due lanes, in turn over companies, after leases that have passed were judged."""
     full_hosts = set(fairness.full_hosts(flight))
     blocked = [pair for pair, count in flight.by_company_at_host.items() if pair[1] in full_hosts and count > 0]
-    bindings = (transaction.now, transaction.counters.next_claim() & _RING, records.encode(blocked))
+    crowded_hosts = fairness.crowded_hosts(flight)
+    bindings = (
+        transaction.now,
+        transaction.counters.next_claim() & _RING,
+        records.encode(blocked),
+        records.encode(crowded_hosts),
+        records.encode(list(flight.by_subscription) if crowded_hosts else ()),
+    )
     losses = Losses(0, 0)
     first_lease_end, due = transaction.one(_LOOK, bindings)
     if first_lease_end is not None and first_lease_end <= transaction.now:
