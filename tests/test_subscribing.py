@@ -480,7 +480,7 @@ def test_each_of_the_two_is_changed_and_taken_away_by_itself() -> None:
 
 
 def test_certificates_are_for_https() -> None:
-    http = {"callbackUrl": "http://localhost:9/"}
+    http = {"callbackUrl": "http://localhost:9000/"}
     assert refused(lambda: create({**http, "clientCertificate": own_certificate()}, DEVELOPMENT)) == "clientCertificate"
     assert refused(lambda: create({**http, "caCertificate": BUNDLE}, DEVELOPMENT)) == "caCertificate"
     assert refused(lambda: change(create({"caCertificate": BUNDLE}), http, DEVELOPMENT)) == "caCertificate"
