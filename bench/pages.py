@@ -37,7 +37,7 @@ ENVIRONMENT: Final = {"HOOKLINE_ROLES": "api", "HOOKLINE_SECRET_KEY": "YSBrZXkgb
 COMPANIES: Final = 50
 PER_COMPANY: Final = 2
 DAYS: Final = 30
-STEP: Final = 50_000
+STEP: Final = 5_000
 """Of what is counted at once: nobody waits here."""
 _AT: Final = "({now} - {span} + n * {span} / {rows})"
 _ID: Final = f"((({_AT} - {DAYS_BEGIN_AT}) / {DAY_MS} << {DAY_BITS}) + n)"

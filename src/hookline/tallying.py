@@ -12,7 +12,7 @@ ROWS_MAX: Final = 500
 """Attempts of one step, and recipients of events: sums of as many subscriptions hold the writer for 8 ms."""
 BUSY_SECONDS: Final = 0.03
 """Of each second, for as long as there is more to count; one step in any case."""
-REST_SECONDS: Final = 5.0
+REST_SECONDS: Final = 10.0
 """Before looking again when nothing is left: each look raises counts of the cells of now, so fewer looks write less."""
 FORGOTTEN_MAX: Final = 500
 """Of each sort, at a look."""

@@ -82,7 +82,8 @@ def test_no_line_leaves_its_chart(found: list[tuple[int, int]]) -> None:
     )
     assert chart is not None
     for _, _, path, _ in chart.paths:
-        heights = [float(y) for _, y in re.findall(r"(\d+) ([\d.]+)", path)]
+        heights = [float(y) for y in re.findall(r"[ML]-?\d+ ([\d.]+)", path)]
+        assert heights
         assert all(charts.PLOT_TOP <= y <= charts.PLOT_BASE for y in heights)
 
 

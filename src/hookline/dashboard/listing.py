@@ -1,12 +1,16 @@
 """Events as a list: what was accepted, newest first, and where each of it is now."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 from starlette.responses import Response
 
-from hookline.dashboard import telling
+from hookline.clock import milliseconds
+from hookline.dashboard import searching, telling, words
 from hookline.dashboard.context import Dashboard, Visit
 from hookline.dashboard.frame import page, with_query
+from hookline.dashboard.searching import Found
+from hookline.errors import Invalid
 from hookline.model import DeliveryState
 from hookline.storage.protocol import EventQuery, EventView
 
@@ -33,35 +37,53 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
     event_type = visit.query("eventType") if visit.query("eventType") in catalogue.types else ""
     state = next((state for state, _ in STATES if state == visit.query("state")), None)
     span = visit.query("span") if visit.query("span") in SPANS else ""
-    cursor = visit.query("cursor")
-    found = await dashboard.storage.events(
-        EventQuery(
-            limit=SHOWN + 1,
-            before_key=int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 17 else None,
-            company_id=_company(visit),
-            event_type=event_type or None,
-            state=state,
-            from_at=now - SPANS[span][1] if span else None,
-        )
+    since, until = _instant(visit.query("from")), _instant(visit.query("to"))
+    cursor, text = visit.query("cursor"), visit.query("q")
+    try:
+        wanted, refused = searching.wanted(text), ""
+    except Invalid as error:
+        wanted, refused = searching.wanted(""), str(error)
+    query = EventQuery(
+        limit=SHOWN + 1,
+        before_key=int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 17 else None,
+        company_id=_company(visit),
+        event_type=event_type or None,
+        state=state,
+        from_at=now - SPANS[span][1] if span else since,
+        to_at=until,
     )
+    found = Found([], None, is_cut=False) if refused else await searching.search(dashboard, query, wanted)
     companies = await dashboard.storage.companies(0, COMPANIES_OFFERED) if visit.is_operator else None
     names = {company.id: company.name for company in companies.items} if companies else {}
-    shown = found[:SHOWN]
     return page(
         visit,
         dashboard,
         "events.html",
         title="Events",
-        rows=[(view.event, _recipients(view, names), telling.counted(dict(view.counts))) for view in shown],
+        rows=[(view.event, _recipients(view, names), telling.counted(dict(view.counts))) for view in found.views],
         event_types=sorted(catalogue.types),
         companies=sorted(names.items(), key=lambda each: each[1].casefold()),
-        chosen={"eventType": event_type, "companyId": visit.query("companyId"), "span": span, "state": state or ""},
+        chosen={
+            "q": text,
+            "eventType": event_type,
+            "companyId": visit.query("companyId"),
+            "span": span,
+            "from": visit.query("from") if since is not None else "",
+            "to": visit.query("to") if until is not None else "",
+            "state": state or "",
+        },
+        refused=refused,
+        is_cut=found.is_cut,
+        looked_at_max=searching.LOOKED_AT_MAX,
         chips=[
             (text, with_query(visit, **{name: None, "cursor": None}))
             for name, text in (
                 ("eventType", event_type),
                 ("companyId", names.get(_company(visit) or 0, "") if visit.is_operator else ""),
                 ("span", SPANS[span][0] if span else ""),
+                ("q", text),
+                ("from", f"from {words.full(since)}" if since is not None and not span else ""),
+                ("to", f"before {words.full(until)}" if until is not None else ""),
             )
             if text
         ],
@@ -71,7 +93,7 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
         ],
         spans=[(name, text) for name, (text, _) in SPANS.items()],
         newest=with_query(visit, cursor=None) if cursor else None,
-        older=with_query(visit, cursor=shown[-1].event.key) if len(found) > SHOWN else None,
+        older=None if found.next_before_key is None else with_query(visit, cursor=found.next_before_key),
     )
 
 
@@ -88,3 +110,12 @@ def _recipients(view: EventView, names: dict[int, str]) -> tuple[str, int]:
         return "", 0
     first = view.recipients[0].company_id
     return names.get(first, f"company {first}"), len(view.recipients) - 1
+
+
+def _instant(text: str) -> int | None:
+    """Read an instant as a browser's field sends it, in UTC; None for any other text."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return milliseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except ValueError:
+        return None

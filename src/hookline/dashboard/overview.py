@@ -11,6 +11,7 @@ from hookline.dashboard.context import Dashboard, Visit
 from hookline.dashboard.events import Target, targets_of
 from hookline.dashboard.frame import page
 from hookline.dashboard.health import LATE_MS, WAITING_COUNTED_MAX
+from hookline.dashboard.searching import LOOKED_AT_MAX
 from hookline.model import DeliveryState, Subscription
 from hookline.storage.protocol import Backlog, EventQuery
 from hookline.tallies import Level
@@ -28,14 +29,10 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
     wall = dashboard.clock.wall_ms()
     in_trouble = await dashboard.storage.troubled(visit.company_id, TROUBLED_SHOWN)
     troubled = await _read(dashboard, in_trouble)
-    dead = await dashboard.storage.events(
-        EventQuery(
-            limit=DEAD_SHOWN,
-            company_id=visit.company_id,
-            state=DeliveryState.DEAD,
-            from_at=wall - DEAD_SPAN_MS,
-        )
+    dead_query = EventQuery(
+        limit=DEAD_SHOWN, company_id=visit.company_id, state=DeliveryState.DEAD, from_at=wall - DEAD_SPAN_MS
     )
+    dead = (await dashboard.storage.search_events(dead_query, LOOKED_AT_MAX)).events
     recent = await dashboard.storage.events(EventQuery(limit=RECENT_SHOWN, company_id=visit.company_id))
     backlog = await dashboard.storage.backlog() if visit.is_operator else None
     company = await dashboard.storage.company(visit.company_id) if visit.company_id is not None else None

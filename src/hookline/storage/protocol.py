@@ -386,11 +386,22 @@ class EventQuery(Struct, frozen=True, kw_only=True):
 
     limit: int
     before_key: int | None = None
+    after_key: int | None = None
     company_id: int | None = None
     event_type: str | None = None
     state: DeliveryState | None = None
     from_at: int | None = None
     to_at: int | None = None
+    containing: bytes | None = None
+    """Only events whose data holds these bytes somewhere."""
+
+
+class EventSearch(Struct, frozen=True, kw_only=True):
+    """What a search found, and how far it looked."""
+
+    events: "tuple[EventView, ...]"
+    next_before_key: int | None
+    """Where to go on; None: there are no older events."""
 
 
 class EventView(Struct, frozen=True, kw_only=True):
@@ -885,8 +896,16 @@ class Storage(Protocol):
         """Read one delivery with all its attempts, heads and bodies; for one company only if it is that company's."""
         ...
 
+    async def subscription_of_delivery(self, delivery_id: int, *, company_id: int | None) -> int | None:
+        """Read whose a delivery is; None: there is none, or it is another company's."""
+        ...
+
     async def events(self, query: EventQuery) -> tuple[EventView, ...]:
         """Read events, newest first."""
+        ...
+
+    async def search_events(self, query: EventQuery, looked_at_max: int) -> EventSearch:
+        """Read the newest events that match, as `events`, but look at no more than so many: a search that may go on."""
         ...
 
     async def event(

@@ -31,10 +31,11 @@ from hookline.storage.protocol import (
     DeliveryView,
     EventDetail,
     EventQuery,
+    EventSearch,
     EventView,
     Waiting,
 )
-from hookline.storage.rows import EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
+from hookline.storage.rows import DAY_MS, EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
 
 _IS_CLOSED: Final = "(d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL)"
 _IS_HELD: Final = "(d.state = 'pending' AND NOT s.active)"
@@ -98,6 +99,12 @@ SELECT {_EVENT_COLUMNS}
 FROM unnest($2::bigint[]) AS asked (key)
   JOIN events AS e ON e.key = asked.key
 WHERE e.bucket = any($1::smallint[])"""
+_EVENTS_HOLDING: Final = f"""
+SELECT {_EVENT_COLUMNS}
+FROM unnest($2::bigint[]) AS asked (key)
+  JOIN events AS e ON e.key = asked.key
+WHERE e.bucket = any($1::smallint[]) AND position($3::bytea IN e.data) > 0
+ORDER BY e.key DESC LIMIT $4"""
 _BY_ID: Final = "SELECT key, event_bucket FROM event_keys WHERE bucket = $2::smallint AND id = $1"
 
 _ATTEMPT: Final = """
@@ -155,6 +162,28 @@ SELECT name, v1_name, v2_name, kind FROM event_type_revisions
 WHERE name = $1 AND revision <= $2 ORDER BY revision DESC LIMIT 1"""
 
 
+KEY_MAX: Final = 2**53
+"""Over every key."""
+_FLOOR: Final = """
+SELECT key FROM events
+WHERE bucket = any($1::smallint[]) AND key < $2 AND key >= $3 AND $5::bigint IS NULL
+ORDER BY key DESC LIMIT 1 OFFSET $4::bigint - 1"""
+_FLOOR_OF_COMPANY: Final = """
+SELECT event_key FROM recipients
+WHERE bucket = any($1::smallint[]) AND company_id = $5::bigint AND event_key < $2 AND event_key >= $3
+ORDER BY event_key DESC LIMIT 1 OFFSET $4::bigint - 1"""
+_WITH_DEAD: Final = """
+SELECT DISTINCT newest.event_key
+FROM lanes AS l CROSS JOIN LATERAL (
+  SELECT d.event_key FROM ended_deliveries AS d
+  WHERE d.bucket = any($1::smallint[]) AND d.state = 'dead' AND d.subscription_id = l.subscription_id
+    AND d.event_key < $3 AND d.event_key >= $4 AND d.id >= $4
+  ORDER BY d.event_key DESC LIMIT $5
+) AS newest
+WHERE l.bucket = any($1) AND ($2::bigint IS NULL OR l.company_id = $2)"""
+"""The newest of each lane, among which are the newest of all: few are dead where many events are."""
+
+
 class Part(Struct, frozen=True, kw_only=True):
     """Which deliveries of an event are asked for, and how many of their attempts."""
 
@@ -193,6 +222,12 @@ async def delivery(
     return replace(view, attempts=tuple([read_attempt(row, view) for row in rows]))
 
 
+async def subscription_of(connection: Any, delivery_id: int, company_id: int | None) -> int | None:
+    """Read the subscription of a delivery, if it is the company's where one is named."""
+    view = (await _views(connection, [delivery_id], company_id)).get(delivery_id)
+    return None if view is None else view.subscription_id
+
+
 async def events(connection: Any, query: EventQuery) -> tuple[EventView, ...]:
     """Read events by key descending."""
     if query.company_id is None:
@@ -200,6 +235,40 @@ async def events(connection: Any, query: EventQuery) -> tuple[EventView, ...]:
     else:
         found = await _events_of_company(connection, query, query.company_id)
     return await _event_views(connection, found, query.company_id)
+
+
+async def search(connection: Any, query: EventQuery, looked_at_max: int) -> EventSearch:
+    """Read events by key descending, looking at no more than so many; those with a dead delivery are known by it."""
+    is_narrow = query.event_type is not None or query.state is not None or query.containing is not None
+    is_of_dead = query.state is DeliveryState.DEAD and query.event_type is None and query.containing is None
+    floor, keys = None, None
+    span = (query.before_key or KEY_MAX, _lowest(query))
+    if is_of_dead:
+        rows = await connection.fetch(_WITH_DEAD, buckets.EVERY, query.company_id, *span, query.limit)
+        query, keys = replace(query, state=None), [row[0] for row in rows]
+    elif is_narrow:
+        sql = _FLOOR if query.company_id is None else _FLOOR_OF_COMPANY
+        floor = await connection.fetchval(sql, _buckets_of(query), *span, looked_at_max, query.company_id)
+    if floor is not None:
+        query = replace(query, after_key=floor - 1)
+    if query.company_id is None:
+        found = await _events_of_all(connection, query, keys)
+    else:
+        found = await _events_of_company(connection, query, query.company_id, keys)
+    return EventSearch(
+        events=await _event_views(connection, found, query.company_id),
+        next_before_key=found[-1].key if len(found) == query.limit else floor,
+    )
+
+
+def _lowest(query: EventQuery) -> int:
+    """Return the least key that an event of the query can have."""
+    first = 0 if query.from_at is None else first_id_of_day(query.from_at)
+    return max(first, 0 if query.after_key is None else query.after_key + 1)
+
+
+def _buckets_of(query: EventQuery) -> Sequence[int]:
+    return buckets.EVERY if query.company_id is None else [buckets.of_company(query.company_id)]
 
 
 async def event(connection: Any, event_id: str, part: Part) -> EventDetail | None:
@@ -250,25 +319,31 @@ class _Conditions:
         return f"${len(self.values)}"
 
 
-async def _events_of_all(connection: Any, query: EventQuery) -> Sequence[Event]:
+async def _events_of_all(connection: Any, query: EventQuery, keys: Collection[int] | None = None) -> Sequence[Event]:
     """Read a page of the installation's events: an operator's look, over all buckets."""
     its_deliveries = _OPEN_OR_ENDED.format(which="n.event_key = e.key AND n.id > e.key")
     in_state = (
         f"EXISTS (SELECT FROM {its_deliveries} {_WITH_SUBSCRIPTION} WHERE s.bucket = any($1) AND {_STATE} = {{}}::text)"
     )
     where = _Conditions("e.bucket = any({}::smallint[])", buckets.EVERY)
+    where.add("e.key = any({}::bigint[])", keys)
     where.add("e.key < {}", query.before_key)
+    where.add("e.key > {}", query.after_key)
     where.add("e.key >= {}", None if query.from_at is None else first_id_of_day(query.from_at))
     where.add("e.accepted_at >= {}", query.from_at)
+    where.add("e.key < {}", None if query.to_at is None else first_id_of_day(query.to_at + DAY_MS))
     where.add("e.accepted_at < {}", query.to_at)
     where.add("e.event_type = {}", query.event_type)
+    where.add("position({}::bytea IN e.data) > 0", query.containing)
     where.add(in_state, query.state)
     limit = where.bind(query.limit)
     rows = await connection.fetch(f"{_EVENT} {where} ORDER BY e.key DESC LIMIT {limit}", *where.values)
     return [read_event(row) for row in rows]
 
 
-async def _events_of_company(connection: Any, query: EventQuery, company_id: int) -> Sequence[Event]:
+async def _events_of_company(
+    connection: Any, query: EventQuery, company_id: int, keys: Collection[int] | None = None
+) -> Sequence[Event]:
     """Read a page of a company's events: its recipients lead, so that the events of others are never touched."""
     its_deliveries = _OPEN_OR_ENDED.format(which="n.event_key = r.event_key AND n.id > r.event_key")
     in_state = (
@@ -277,12 +352,22 @@ async def _events_of_company(connection: Any, query: EventQuery, company_id: int
     )
     where = _Conditions("r.bucket = any({}::smallint[])", [buckets.of_company(company_id)])
     where.add("r.company_id = {}::bigint", company_id)
+    where.add("r.event_key = any({}::bigint[])", keys)
     where.add("r.event_key < {}", query.before_key)
+    where.add("r.event_key > {}", query.after_key)
     where.add("r.event_key >= {}", None if query.from_at is None else first_id_of_day(query.from_at))
     where.add("r.accepted_at >= {}", query.from_at)
+    where.add("r.event_key < {}", None if query.to_at is None else first_id_of_day(query.to_at + DAY_MS))
     where.add("r.accepted_at < {}", query.to_at)
     where.add("r.event_type = {}", query.event_type)
     where.add(in_state, query.state)
+    if query.containing is not None:  # events may lie in other buckets: all that could hold it are looked at there
+        places = await connection.fetch(
+            f"SELECT r.event_key, r.event_bucket FROM recipients AS r {where}", *where.values
+        )
+        its_buckets, its_keys = list({bucket for _, bucket in places}), [key for key, _ in places]
+        rows = await connection.fetch(_EVENTS_HOLDING, its_buckets, its_keys, query.containing, query.limit)
+        return [read_event(row) for row in rows]
     limit = where.bind(query.limit)
     places = await connection.fetch(
         f"SELECT r.event_key, r.event_bucket FROM recipients AS r {where} ORDER BY r.event_key DESC LIMIT {limit}",

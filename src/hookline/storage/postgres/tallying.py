@@ -53,18 +53,20 @@ ON CONFLICT (level, subject_id, span_ms, begins_at, measure, class, bucket)
 """A row without a subscription counts for the company alone, one without either for the installation alone. What no
 page asks for is not kept: first attempts by subscription, answers of all receivers together."""
 _COUNT: Final = f"""
-WITH attempted AS MATERIALIZED (
-  SELECT a.bucket, a.company_id, a.subscription_id, {_MINUTE.format("a.created_at")} AS minute, a.http_status, a.error,
-    a.duration_ms, a.dead_lettered,
-    CASE WHEN a.number = 1 THEN a.created_at - a.duration_ms - (
-      SELECT r.accepted_at FROM (
-        SELECT n.event_key FROM ended_deliveries AS n WHERE n.bucket = any($1::smallint[]) AND n.id = a.delivery_id
-        UNION ALL
-        SELECT n.event_key FROM deliveries AS n WHERE n.bucket = any($1) AND n.id = a.delivery_id
-      ) AS d JOIN recipients AS r ON r.event_key = d.event_key
-      WHERE r.bucket = any($1) AND r.company_id = a.company_id LIMIT 1
-    ) END AS start_ms
+WITH logged AS MATERIALIZED (
+  SELECT a.bucket, a.company_id, a.subscription_id, a.created_at, a.http_status, a.error, a.duration_ms,
+    a.dead_lettered,
+    CASE WHEN a.number = 1 THEN coalesce(
+      (SELECT n.event_key FROM ended_deliveries AS n WHERE n.bucket = any($1::smallint[]) AND n.id = a.delivery_id),
+      (SELECT n.event_key FROM deliveries AS n WHERE n.bucket = any($1) AND n.id = a.delivery_id)) END AS event_key
   FROM attempts AS a WHERE a.bucket = any($1) AND a.id > $3 AND a.id <= $4
+), attempted AS MATERIALIZED (
+  SELECT l.bucket, l.company_id, l.subscription_id, {_MINUTE.format("l.created_at")} AS minute, l.http_status, l.error,
+    l.duration_ms, l.dead_lettered,
+    l.created_at - l.duration_ms - (
+      SELECT r.accepted_at FROM recipients AS r
+      WHERE r.bucket = any($1) AND r.company_id = l.company_id AND r.event_key = l.event_key) AS start_ms
+  FROM logged AS l
 ), accepted AS MATERIALIZED (
   SELECT r.bucket, r.event_bucket, r.event_key, r.company_id, {_MINUTE.format("r.accepted_at")} AS minute
   FROM recipients AS r WHERE r.bucket = any($1) AND r.event_key > $5 AND r.event_key <= $6
@@ -88,7 +90,8 @@ WITH attempted AS MATERIALIZED (
   FROM accepted WHERE event_bucket = bucket GROUP BY 4
 )
 {_ADD}"""
-"""An event is counted where its first recipient lies: once, however many groups have others."""
+"""Each row is found by its own key, one after the other: joined, a company's recipients would be gone through for each
+attempt. An event is counted where its first recipient lies: once, however many groups have others."""
 _LATE: Final = f"""
 WITH told (company_id, subscription_id, minute, measure, class, count, bucket) AS (
   VALUES (0, 0, $1::bigint, '{Measure.LATE}', $3::integer, 1, $2::smallint)

@@ -33,6 +33,7 @@ from hookline.storage.protocol import (
     DeliveryView,
     EventDetail,
     EventQuery,
+    EventSearch,
     EventView,
     Fence,
     NewReplay,
@@ -393,8 +394,14 @@ class SqliteStorage:
     ) -> DeliveryView | None:
         return await self._read(lambda connection: log.delivery(connection, subscription_id, delivery_id, company_id))
 
+    async def subscription_of_delivery(self, delivery_id: int, *, company_id: int | None) -> int | None:
+        return await self._look_up(lambda connection: log.subscription_of(connection, delivery_id, company_id))
+
     async def events(self, query: EventQuery) -> tuple[EventView, ...]:
         return await self._read(lambda connection: log.events(connection, query))
+
+    async def search_events(self, query: EventQuery, looked_at_max: int) -> EventSearch:
+        return await self._read(lambda connection: log.search(connection, query, looked_at_max))
 
     async def event(
         self, event_id: str, *, company_id: int | None, after_id: int, limit: int, attempts_max: int

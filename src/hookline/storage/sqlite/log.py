@@ -29,10 +29,11 @@ from hookline.storage.protocol import (
     DeliveryView,
     EventDetail,
     EventQuery,
+    EventSearch,
     EventView,
     Waiting,
 )
-from hookline.storage.rows import EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
+from hookline.storage.rows import DAY_MS, EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
 from hookline.storage.sqlite.transaction import json_ids
 
 _STATE: Final = """
@@ -110,6 +111,22 @@ SELECT name, v1_name, v2_name, kind FROM event_type_revisions
 WHERE name = ? AND revision <= ? ORDER BY revision DESC LIMIT 1"""
 
 
+KEY_MAX: Final = 2**53
+"""Over every key."""
+_FLOOR: Final = "SELECT key FROM events WHERE key < :before AND key >= :lowest ORDER BY key DESC LIMIT 1 OFFSET :place"
+_FLOOR_OF_COMPANY: Final = """
+SELECT event_key FROM recipients WHERE company_id = :company AND event_key < :before AND event_key >= :lowest
+ORDER BY event_key DESC LIMIT 1 OFFSET :place"""
+_WITH_DEAD: Final = """
+SELECT json_group_array(DISTINCT newest.value) FROM lanes AS l, json_each((
+  SELECT json_group_array(event_key) FROM (
+    SELECT event_key FROM deliveries INDEXED BY deliveries_dead
+    WHERE state = 'dead' AND subscription_id = l.subscription_id AND event_key < ?2 AND event_key >= ?3
+    ORDER BY event_key DESC LIMIT ?4))) AS newest
+WHERE ?1 IS NULL OR l.company_id = ?1"""
+"""The newest of each lane, among which are the newest of all: few are dead where many events are."""
+
+
 class Part(Struct, frozen=True, kw_only=True):
     """Which deliveries of an event are asked for, and how many of their attempts."""
 
@@ -151,25 +168,73 @@ def delivery(
     return replace(view, attempts=tuple([read_attempt(row, view) for row in rows]))
 
 
+def subscription_of(connection: apsw.Connection, delivery_id: int, company_id: int | None) -> int | None:
+    """Read the subscription of a delivery, if it is the company's where one is named."""
+    view = _views(connection, [delivery_id]).get(delivery_id)
+    return None if view is None or company_id not in {None, view.company_id} else view.subscription_id
+
+
 def events(connection: apsw.Connection, query: EventQuery) -> tuple[EventView, ...]:
     """Read events by key descending."""
+    return _event_views(connection, _found(connection, query), query.company_id)
+
+
+def search(connection: apsw.Connection, query: EventQuery, looked_at_max: int) -> EventSearch:
+    """Read events by key descending, looking at no more than so many; those with a dead delivery are known by it."""
+    is_narrow = query.event_type is not None or query.state is not None or query.containing is not None
+    is_of_dead = query.state is DeliveryState.DEAD and query.event_type is None and query.containing is None
+    floor = None
+    if is_narrow and not is_of_dead:
+        floor = connection.execute(
+            _FLOOR if query.company_id is None else _FLOOR_OF_COMPANY,
+            {
+                "before": query.before_key or KEY_MAX,
+                "lowest": _lowest(query),
+                "place": looked_at_max - 1,
+                "company": query.company_id,
+            },
+        ).get
+    if floor is not None:
+        query = replace(query, after_key=floor - 1)
+    found = _found(connection, query, of_dead=is_of_dead)
+    return EventSearch(
+        events=_event_views(connection, found, query.company_id),
+        next_before_key=found[-1].key if len(found) == query.limit else floor,
+    )
+
+
+def _found(connection: apsw.Connection, query: EventQuery, *, of_dead: bool = False) -> Sequence[Event]:
     # For a company, its recipients lead: the events of others are never touched.
     source, key, whose = (_EVENTS, "e.key", "") if query.company_id is None else _OF_COMPANY
     in_state = (
         "EXISTS (SELECT 1 FROM deliveries AS d JOIN subscriptions AS s ON s.id = d.subscription_id"
         f" WHERE d.event_key = e.key {whose} AND {_STATE} = ?)"
     )
+    keys = None
+    if of_dead:
+        bindings = (query.company_id, query.before_key or KEY_MAX, _lowest(query), query.limit)
+        keys = connection.execute(_WITH_DEAD, bindings).get
     where, bindings = _conditions(
         ("r.company_id = ?", query.company_id),
+        (f"{key} IN (SELECT value FROM json_each(?))", keys),
         ("e.key < ?", query.before_key),
+        ("e.key > ?", query.after_key),
         ("e.key >= ?", None if query.from_at is None else first_id_of_day(query.from_at)),
         ("e.accepted_at >= ?", query.from_at),
+        ("e.key < ?", None if query.to_at is None else first_id_of_day(query.to_at + DAY_MS)),
         ("e.accepted_at < ?", query.to_at),
         ("e.event_type = ?", query.event_type),
-        (in_state, query.state),
+        ("instr(e.data, ?)", query.containing),
+        (in_state, None if of_dead else query.state),
     )
     rows = connection.execute(f"{source} {where} ORDER BY {key} DESC LIMIT ?", (*bindings, query.limit))
-    return _event_views(connection, [read_event(row) for row in rows], query.company_id)
+    return [read_event(row) for row in rows]
+
+
+def _lowest(query: EventQuery) -> int:
+    """Return the least key that an event of the query can have."""
+    first = 0 if query.from_at is None else first_id_of_day(query.from_at)
+    return max(first, 0 if query.after_key is None else query.after_key + 1)
 
 
 def event(connection: apsw.Connection, event_id: str, part: Part) -> EventDetail | None:
