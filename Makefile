@@ -6,6 +6,10 @@ CRASHES ?= 200
 IMAGES ?= 100000
 SEED ?= 1000
 ORDERS ?= 40
+SECONDS ?= 5
+ROUNDS ?= 3
+DATABASE ?=
+DATABASE_OPTION = $(if $(DATABASE),--database $(DATABASE))
 VENV := .venv
 FAILOVER := .venv-failover
 DOCS := .venv-docs
@@ -47,8 +51,13 @@ chaos: $(READY) ## kill nodes and databases: CYCLES=1000 CRASHES=200; goes on wh
 	CHAOS_THOROUGH=1 $(BIN)/pytest tests/chaos
 	PYTHONPATH=tests $(BIN)/python -m chaos --cycles $(CYCLES) --crashes $(CRASHES)
 
-bench: $(READY) ## measure the path from publish to arrival
-	$(BIN)/python bench/end_to_end.py
+bench: $(READY) ## measure speed, and what each costs its neighbours; SECONDS=5 a run, ROUNDS=3, DATABASE=postgres
+	$(BIN)/python bench/end_to_end.py $(DATABASE_OPTION) --seconds $(SECONDS)
+	$(BIN)/python bench/claim.py $(DATABASE_OPTION) --rounds 30
+	$(BIN)/python bench/fairness.py $(DATABASE_OPTION) --seconds $(SECONDS) --rounds $(ROUNDS)
+	$(BIN)/python bench/fairness.py $(DATABASE_OPTION) --seconds $(SECONDS) --rounds $(ROUNDS) --hosts 1
+	$(BIN)/python bench/noisy.py $(DATABASE_OPTION) --seconds $(SECONDS) --rounds $(ROUNDS)
+	$(BIN)/python bench/replaying.py $(DATABASE_OPTION) --seconds $(SECONDS) --rounds $(ROUNDS) --events 20000
 
 SEEDS ?= 0-20000
 simulate: $(READY) ## play schedules of the simulation: SEEDS=0-20000, or one with its story: SEEDS=17

@@ -1,8 +1,8 @@
 """The receiving end of a bench, in a process of its own: answers at once and notes how long each event was on its way.
 
-Paths that begin with `/hang` are never answered, those with `/other` are answered and not counted. Over standard input:
-`take` answers what came since the last `take`, as milliseconds from `sentAt` (the monotonic clock, which processes
-share) to arrival; `count` only how many.
+Paths that begin with `/hang` are never answered, those with `/other` are answered and counted apart. Over standard
+input: `take` answers what came since the last `take`, as milliseconds from `sentAt` (the monotonic clock, which
+processes share) to arrival; `count` only how many.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ class Counts:
     def __init__(self) -> None:
         self.total = 0
         self.hanging = 0
+        self.other = 0
         self.milliseconds: list[float] = []
 
 
@@ -53,7 +54,9 @@ class Connection(asyncio.Protocol):
             if buffer.startswith(b"POST /hang"):
                 self._counts.hanging += 1
             else:
-                if not buffer.startswith(b"POST /other"):
+                if buffer.startswith(b"POST /other"):
+                    self._counts.other += 1
+                else:
                     self._note(buffer, end + 4)
                 self._transport.write(ANSWER)
             buffer = buffer[body_end:]
@@ -78,7 +81,7 @@ async def main() -> None:
     questions = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
     while question := await questions.readline():
-        answer: dict[str, object] = {"total": counts.total, "hanging": counts.hanging}
+        answer: dict[str, object] = {"total": counts.total, "hanging": counts.hanging, "other": counts.other}
         if question.strip() == b"take":
             answer["milliseconds"], counts.milliseconds = counts.milliseconds, []
         say(answer)

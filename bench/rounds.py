@@ -41,7 +41,7 @@ def compare(p99: Mapping[str, list[float]], measured: str, than: str, bar: Bar) 
     """Print and return how the medians compare."""
     here, there = median(p99[measured]), median(p99[than])
     aim = f"at most {bar.times:g} times" + (f" and {bar.more_ms:g} ms more" if bar.more_ms is not None else "")
-    is_met = here <= there * bar.times and (bar.more_ms is None or here <= there + bar.more_ms)
+    is_met = here < inf and here <= there * bar.times and (bar.more_ms is None or here <= there + bar.more_ms)
     print(
         f"p99 {measured} is {here / there:.2f} times and {here - there:+.2f} ms that {than}"
         f" (medians; aim: {aim}): {'met' if is_met else 'missed'}"
@@ -50,17 +50,18 @@ def compare(p99: Mapping[str, list[float]], measured: str, than: str, bar: Bar) 
 
 
 def conclude(p99: Mapping[str, list[float]], comparisons: list[dict[str, Any]]) -> None:
-    """Print all as one line of JSON."""
+    """Print all as one line of JSON; what never arrived stands there as Infinity."""
     print(json.dumps({"load_average": os.getloadavg()[0], "p99_ms": p99, "comparisons": comparisons}))
 
 
-def arrived(receiver: Part, wanted: int) -> list[float]:
+def arrived(receiver: Part, wanted: int, before: int = 0) -> list[float]:
     """Wait until so many have arrived, within reason; return how long each was on its way, in order.
 
-    One that has not arrived by then counts as on its way for ever.
+    `before` are those that had been taken of the receiver already. One that has not arrived by then counts as on its
+    way for ever.
     """
     deadline = time.monotonic() + ARRIVAL_SECONDS_MAX
-    while receiver.ask("count")["total"] < wanted and time.monotonic() < deadline:
+    while receiver.ask("count")["total"] < before + wanted and time.monotonic() < deadline:
         time.sleep(0.1)
     milliseconds = sorted(receiver.ask("take")["milliseconds"])
     return milliseconds + [inf] * (wanted - len(milliseconds))
