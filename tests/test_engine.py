@@ -1,6 +1,7 @@
 """The engine on virtual time: the real loop, rules and SQLite engine; only the network is scripted."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from hookline.egress.sender import Call
 from hookline.engine import Engine
 from hookline.errors import Unavailable
 from hookline.model import DeliveryState, ErrorClass, Failed, Outcome, Policies, Subscription, Timings
+from hookline.retry import JITTER_SHARE_MAX
 from hookline.storage.protocol import Settlement
 from simulation.virtual import VirtualClock, run, virtual_loop
 from simulation.world import World, answered, statuses, until
@@ -94,6 +96,40 @@ def test_failures_are_retried_after_10_60_and_300_seconds_never_early_then_dead(
         assert [row.number for row in log] == [1, 2, 3, 4]
         assert [row.error for row in log] == [ErrorClass.STATUS] * 4
         assert [row.dead_lettered for row in log] == [False, False, False, True]
+
+    play(scenario)
+
+
+def test_ten_thousand_failures_at_one_instant_come_back_spread_and_never_early(
+    play: Callable[[Scenario], None],
+) -> None:
+    async def scenario(world: World) -> None:
+        broken = asyncio.Event()
+
+        async def fail_with_all(_call: Call, number: int) -> Outcome:
+            await broken.wait()
+            return answered(503 if number < 2 else 200)  # each has two, which is what a new one may have in flight
+
+        for company in range(50):
+            company_id = await world.company()
+            its_own = [await world.subscription(company_id, f"/{company}/{number}") for number in range(100)]
+            world.receivers.scripts |= {f"/{company}/{number}": fail_with_all for number in range(100)}
+            for number in range(2):
+                await world.publish(f"e{company}-{number}", its_own)
+        running = asyncio.create_task((engine := world.engine(max_in_flight=20_000)).run())
+        await asyncio.sleep(1)
+        assert world.receivers.under_way == 10_000
+        failed_at = world.clock.monotonic_seconds()
+        broken.set()
+        await asyncio.sleep(20)
+        await stopped(engine, running)
+        again = sorted(its.at for arrivals in world.receivers.arrivals.values() for its in arrivals[2:])
+        assert len(again) == 10_000
+        assert again[0] >= failed_at + 10
+        window_seconds = 10 * JITTER_SHARE_MAX
+        assert again[-1] <= failed_at + 10 + window_seconds + 0.1
+        in_one_second = [bisect_left(again, at + 1) - index for index, at in enumerate(again)]
+        assert max(in_one_second) <= 1.3 * 10_000 / window_seconds
 
     play(scenario)
 
