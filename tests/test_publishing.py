@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from hookline import circuit, filtering, publishing
+from hookline import circuit, drafting, filtering, publishing
+from hookline.drafting import EventRequest
 from hookline.errors import Invalid, Unavailable
 from hookline.model import BUILT_IN_COMPANY_ID, Company, EventType, PayloadVersion, Policies, Subscription
-from hookline.publishing import Announcement, EventRequest, Publisher
+from hookline.publishing import Announcement, Publisher
 from hookline.storage.protocol import (
     EventQuery,
     IdConflict,
@@ -192,7 +193,7 @@ def refused(run: Run, **members: Any) -> Invalid:
         ({"data": []}, "data"),
         ({"data": "text"}, "data"),
         ({"data": 1}, "data"),
-        ({"data": {"a": "x" * publishing.DATA_BYTES_MAX}}, "data"),
+        ({"data": {"a": "x" * drafting.DATA_BYTES_MAX}}, "data"),
         ({"data": {"eventType": 1}}, "data"),
         ({"data": {"timestamp": None}}, "data"),
         ({"eventType": "note.gone"}, "eventType"),
@@ -210,10 +211,10 @@ def test_a_refusal_names_the_member(run: Run, members: dict[str, Any], field: st
 
 def test_data_may_have_the_limit_to_the_byte_after_its_white_space_went(run: Run) -> None:
     async def scenario(bench: Bench) -> None:
-        room = publishing.DATA_BYTES_MAX - len(b'{"a":""}')
+        room = drafting.DATA_BYTES_MAX - len(b'{"a":""}')
         request = b'{"eventType":"note.created","companyIds":[101],"data": {  "a" : "%b" } }' % (b"x" * room)
         await bench.publisher.publish(msgspec.json.decode(request, type=EventRequest), None)
-        assert len(bench.storage.publications[-1].events[0].data) == publishing.DATA_BYTES_MAX
+        assert len(bench.storage.publications[-1].events[0].data) == drafting.DATA_BYTES_MAX
         over = msgspec.json.decode(request.replace(b'"a"', b'"ab"'), type=EventRequest)
         with pytest.raises(Invalid, match=r"data: is 262,145 bytes"):
             await bench.publisher.publish(over, None)
@@ -353,7 +354,7 @@ def test_a_batch_has_one_to_a_thousand_events(run: Run, count: int) -> None:
 
 
 def test_a_batch_of_nothing_but_faults_names_a_few(run: Run) -> None:
-    assert len(refused_batch(run, *[{"data": []}] * 1000)) == publishing.ERRORS_MAX
+    assert len(refused_batch(run, *[{"data": []}] * 1000)) == drafting.ERRORS_MAX
 
 
 def test_a_batch_answers_in_the_order_in_which_it_asked(run: Run) -> None:

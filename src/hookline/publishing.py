@@ -8,16 +8,16 @@ cached with their revisions; the database compares them as it commits, and where
 import re
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
 from difflib import get_close_matches
 from hashlib import sha256
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Struct
 
-from hookline import matching, rendering, tokens
-from hookline.clock import Clock, milliseconds
+from hookline import matching, rendering
+from hookline.clock import Clock
+from hookline.drafting import ERRORS_MAX, Draft, EventRequest, drafted, drafted_batch
 from hookline.errors import FieldError, HooklineError, Invalid, Unavailable
 from hookline.filtering import Document
 from hookline.matching import Demands
@@ -37,13 +37,8 @@ from hookline.storage.protocol import (
     Storage,
 )
 
-DATA_BYTES_MAX: Final = 256 * 1024
-RECIPIENTS_MAX: Final = 1_000
-EVENTS_MAX: Final = 1_000
 DELIVERIES_MAX: Final = 10_000
 """Of one transaction: about a fifth of a second of the writer's time."""
-ERRORS_MAX: Final = 20
-"""Refused members named in one answer."""
 CACHED_MAX: Final = 300_000
 """Companies, routes and matched deliveries kept at hand, each about 200 bytes; past it all are forgotten, and read
 again as they are needed."""
@@ -53,55 +48,7 @@ KEY_LIVES_MS: Final = 72 * 3_600_000
 NO_REVISION: Final = -1
 """What no catalogue is of."""
 
-DIRECTIONS: Final = ("INBOUND", "OUTBOUND")
-
-_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-Int = Annotated[int, Meta(ge=-(2**53) + 1, le=2**53 - 1)]
-
-
-class RecipientRequest(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One entry of `recipients`."""
-
-    company_id: Int
-    case_direction: str | None = None
-    partner_company_id: Int | None = None
-
-
-class EventRequest(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One event as a publisher says it. `data` is left as its bytes."""
-
-    event_type: str
-    data: Raw
-    company_ids: list[Int] | None = None
-    recipients: list[RecipientRequest] | None = None
-    id: str | None = None
-    occurred_at: Annotated[datetime, Meta(tz=True)] | None = None
-
-
-class BatchRequest(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The body of a batch."""
-
-    events: list[EventRequest]
-
-
-class _Draft(Struct, frozen=True, kw_only=True):
-    """An event whose request is in order by itself."""
-
-    place: str
-    """What its members' names begin with in a refusal: nothing, or `events[3].`."""
-    id: str
-    event_type: str
-    data: bytes
-    occurred_at: int | None
-    fingerprint: bytes | None
-    entries: dict[int, tuple[Entry, ...]]
-    """What is said of each company, in order of first mention."""
-    first_named: dict[int, str]
-    """Where each company was first mentioned, for a refusal."""
-    document: Document
-    """The data, for filters: parsed only if one asks."""
 
 
 class _Matched(Struct, frozen=True):
@@ -162,25 +109,13 @@ class Publisher:
 
     async def publish(self, request: EventRequest, key: IdempotencyKey | None) -> Published | KeyConflict | IdConflict:
         """Make one event durable with its deliveries; raise `Invalid` naming the member that is refused."""
-        return await self._publish([self._draft(request, "")], key)
+        return await self._publish([drafted(request, "", self._clock.wall_ms(), self._random_bytes)], key)
 
     async def publish_batch(
         self, requests: Sequence[EventRequest], key: IdempotencyKey | None
     ) -> Published | KeyConflict | IdConflict:
         """Make all events durable or none; the refused ones are named by index."""
-        if not 1 <= len(requests) <= EVENTS_MAX:
-            raise Invalid.field("events", f"expected 1 to {EVENTS_MAX:,} events, found {len(requests):,}.")
-        drafts, refused = [], list[FieldError]()
-        for index, request in enumerate(requests):
-            try:
-                drafts.append(self._draft(request, f"events[{index}]."))
-            except Invalid as error:
-                refused += error.fields
-                if len(refused) >= ERRORS_MAX:
-                    break
-        refused += _repeated_ids(requests)
-        if refused:
-            raise Invalid(f"{refused[0].field}: {refused[0].message}", refused[:ERRORS_MAX])
+        drafts = drafted_batch(requests, self._clock.wall_ms(), self._random_bytes)
         return await self._publish(drafts, key)
 
     async def announce(self, announcement: Announcement) -> None:
@@ -196,7 +131,7 @@ class Publisher:
             if event_type is None or not existing:
                 return
             entries: dict[int, tuple[Entry, ...]] = dict.fromkeys(sorted(existing), ())
-            draft = _Draft(
+            draft = Draft(
                 place="",
                 id=announcement.id,
                 event_type=announcement.event_type,
@@ -216,30 +151,10 @@ class Publisher:
                 return
         raise Unavailable("Subscriptions changed too quickly to match the event. It is announced later.")
 
-    # what the request alone tells
-
-    def _draft(self, request: EventRequest, place: str) -> _Draft:
-        data = _data(request, place)
-        entries, first_named = _recipients(request, place)
-        if request.id is not None and not _ID.fullmatch(request.id):
-            raise Invalid.field(f"{place}id", "expected 1 to 64 characters of A-Z a-z 0-9 _ and -.")
-        occurred_at = _occurred_at(request, place)
-        return _Draft(
-            place=place,
-            id=request.id or tokens.new_event_id(self._clock.wall_ms(), self._random_bytes),
-            event_type=request.event_type,
-            data=data,
-            occurred_at=occurred_at,
-            fingerprint=_fingerprint(request.event_type, data, occurred_at, entries) if request.id else None,
-            entries=entries,
-            first_named=first_named,
-            document=Document(data),
-        )
-
     # what catalogue and companies tell
 
     async def _publish(
-        self, drafts: Sequence[_Draft], key: IdempotencyKey | None
+        self, drafts: Sequence[Draft], key: IdempotencyKey | None
     ) -> Published | KeyConflict | IdConflict:
         if self._quotas and (refusal := await self._quotas.refusal(_asked(drafts))):
             return await self._first_answer(drafts, key, refusal)
@@ -261,7 +176,7 @@ class Publisher:
             self._forget(result)
         raise Unavailable("Subscriptions changed too quickly to match the event. Nothing was stored; try again.")
 
-    async def _publication(self, drafts: Sequence[_Draft], key: IdempotencyKey | None) -> Publication:
+    async def _publication(self, drafts: Sequence[Draft], key: IdempotencyKey | None) -> Publication:
         """Match by what is at hand; a refusal may be of yesterday, as nothing compares revisions for it."""
         catalogue = self._catalogue or await self._load_catalogue()
         types = [_type_of(draft, catalogue) for draft in drafts]
@@ -275,7 +190,7 @@ class Publisher:
         return Publication(events=events, catalogue_revision=catalogue.revision, key=key)
 
     async def _first_answer(
-        self, drafts: Sequence[_Draft], key: IdempotencyKey | None, refusal: HooklineError
+        self, drafts: Sequence[Draft], key: IdempotencyKey | None, refusal: HooklineError
     ) -> Published | KeyConflict | IdConflict:
         """Answer a repetition of what was accepted before it would be refused; raise `refusal` for a first.
 
@@ -293,7 +208,7 @@ class Publisher:
         self._catalogue = await self._storage.catalogue()
         return self._catalogue
 
-    async def _load_companies(self, drafts: Sequence[_Draft]) -> None:
+    async def _load_companies(self, drafts: Sequence[Draft]) -> None:
         """Have the routes of all recipients at hand; raise `Invalid` for a company that does not exist.
 
         Asked again after each reading: another request may have found stale, and forgotten, what was at hand before.
@@ -313,7 +228,7 @@ class Publisher:
                 self._companies[company_id] = _Company(routes)
                 self._cached += 1 + len(routes.routes)
 
-    def _event(self, draft: _Draft, event_type: EventType, catalogue: Catalogue) -> NewEvent:
+    def _event(self, draft: Draft, event_type: EventType, catalogue: Catalogue) -> NewEvent:
         recipients, deliveries = [], list[NewDelivery]()
         for company_id, entries in draft.entries.items():
             company = self._companies[company_id]
@@ -363,70 +278,7 @@ class Publisher:
             self._companies.pop(company_id, None)
 
 
-# --- the request alone -----------------------------------------------------------------------------------------------
-
-
-def _data(request: EventRequest, place: str) -> bytes:
-    field = f"{place}data"
-    try:
-        data = rendering.compact(bytes(request.data))
-    except rendering.NotJson as error:
-        raise Invalid.field(field, f"{error}.") from error
-    if not data.startswith(b"{"):
-        raise Invalid.field(field, "expected a JSON object.")
-    if len(data) > DATA_BYTES_MAX:
-        raise Invalid.field(field, f"is {len(data):,} bytes without white space; at most {DATA_BYTES_MAX:,} are taken.")
-    return data
-
-
-def _recipients(request: EventRequest, place: str) -> tuple[dict[int, tuple[Entry, ...]], dict[int, str]]:
-    """Merge what is said of each company; return that, and where each was first named."""
-    if (request.company_ids is None) == (request.recipients is None):
-        raise Invalid.field(f"{place}companyIds", "expected either companyIds or recipients, exactly one of the two.")
-    if request.recipients is None:
-        name = "companyIds"
-        listed: list[tuple[int, Entry | None]] = [(company_id, None) for company_id in request.company_ids or ()]
-    else:
-        name = "recipients"
-        listed = [
-            (item.company_id, _entry(item, f"{place}recipients[{index}]"))
-            for index, item in enumerate(request.recipients)
-        ]
-    if not 1 <= len(listed) <= RECIPIENTS_MAX:
-        raise Invalid.field(f"{place}{name}", f"expected 1 to {RECIPIENTS_MAX:,} entries, found {len(listed):,}.")
-    entries: dict[int, tuple[Entry, ...]] = {}
-    first: dict[int, str] = {}
-    for index, (company_id, entry) in enumerate(listed):
-        first.setdefault(company_id, f"{place}{name}[{index}]")
-        known = entries.get(company_id, ())
-        entries[company_id] = known if entry is None or entry in known else (*known, entry)
-    return entries, first
-
-
-def _entry(request: RecipientRequest, place: str) -> Entry | None:
-    if request.case_direction not in {None, *DIRECTIONS}:
-        raise Invalid.field(f"{place}.caseDirection", f"expected {' or '.join(DIRECTIONS)}.")
-    if request.case_direction is None and request.partner_company_id is None:
-        return None
-    return Entry(case_direction=request.case_direction, partner_company_id=request.partner_company_id)
-
-
-def _occurred_at(request: EventRequest, place: str) -> int | None:
-    if request.occurred_at is None:
-        return None
-    try:
-        return milliseconds(request.occurred_at)
-    except ValueError as error:
-        raise Invalid.field(f"{place}occurredAt", f"{error}.") from error
-
-
-def _fingerprint(event_type: str, data: bytes, occurred_at: int | None, entries: dict[int, tuple[Entry, ...]]) -> bytes:
-    """Hash what makes two events the same: type, data, time and recipients, in whatever order those were listed."""
-    recipients = sorted((company_id, msgspec.json.encode(said)) for company_id, said in entries.items())
-    return sha256(msgspec.json.encode((event_type, occurred_at, recipients)) + data).digest()
-
-
-def _asked(drafts: Sequence[_Draft]) -> dict[int, Asked]:
+def _asked(drafts: Sequence[Draft]) -> dict[int, Asked]:
     """Add up what a request wants of each company."""
     asked: dict[int, Asked] = {}
     for draft in drafts:
@@ -436,7 +288,7 @@ def _asked(drafts: Sequence[_Draft]) -> dict[int, Asked]:
     return asked
 
 
-def _known_by_id(draft: _Draft) -> NewEvent:
+def _known_by_id(draft: Draft) -> NewEvent:
     """Return the event without what the catalogue and the companies would add: enough to find it, never to store it."""
     return NewEvent(
         id=draft.id,
@@ -449,17 +301,7 @@ def _known_by_id(draft: _Draft) -> NewEvent:
     )
 
 
-def _repeated_ids(requests: Sequence[EventRequest]) -> list[FieldError]:
-    first: dict[str, int] = {}
-    repeated = []
-    for index, request in enumerate(requests):
-        if request.id is not None and first.setdefault(request.id, index) != index:
-            message = f"is the id of events[{first[request.id]}] too; an event has one id, and an id one event."
-            repeated.append(FieldError(f"events[{index}].id", message))
-    return repeated
-
-
-def _refuse_unknown_companies(drafts: Sequence[_Draft], company_ids: AbstractSet[int]) -> None:
+def _refuse_unknown_companies(drafts: Sequence[Draft], company_ids: AbstractSet[int]) -> None:
     unknown = [
         FieldError(place, f"there is no company {company_id}.")
         for draft in drafts
@@ -473,7 +315,7 @@ def _refuse_unknown_companies(drafts: Sequence[_Draft], company_ids: AbstractSet
 # --- the catalogue ---------------------------------------------------------------------------------------------------
 
 
-def _type_of(draft: _Draft, catalogue: Catalogue) -> EventType:
+def _type_of(draft: Draft, catalogue: Catalogue) -> EventType:
     """Find the event's type; raise `Invalid` where it is unknown, not for publishing, or clashes with the data."""
     field, name = f"{draft.place}eventType", draft.event_type
     event_type = catalogue.types.get(name)

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
 from hookline import certificates, credentials, filtering, matching, rate, retry, signing
 from hookline.credentials import Trust
+from hookline.drafting import DIRECTIONS, ERRORS_MAX, Int
 from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.errors import FieldError, Invalid
 from hookline.model import (
@@ -26,7 +27,7 @@ from hookline.model import (
     Subscription,
     Validation,
 )
-from hookline.publishing import DIRECTIONS, ERRORS_MAX, Int, unknown_type
+from hookline.publishing import unknown_type
 from hookline.rendering import CLOUDEVENTS, JSON
 from hookline.sealing import Keyring
 from hookline.storage.protocol import Catalogue

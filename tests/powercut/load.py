@@ -11,9 +11,10 @@ from typing import Any, cast
 
 from msgspec import Raw, Struct, structs
 
+from hookline.drafting import EventRequest
 from hookline.engine import Engine
 from hookline.model import Policies, Subscription
-from hookline.publishing import EventRequest, Publisher
+from hookline.publishing import Publisher
 from hookline.storage.protocol import IdempotencyKey, Storage
 from hookline.storage.sqlite import SqliteStorage
 from hookline.storage.sqlite.committing import Broken, Committer, Request

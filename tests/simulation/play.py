@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from hookline import circuit, engine, publishing
+from hookline.drafting import EventRequest, RecipientRequest
 from hookline.engine import Limits
 from hookline.errors import Conflict, HooklineError, NotFound, Unavailable
 from hookline.model import Company, EventType, PayloadVersion
-from hookline.publishing import EventRequest, RecipientRequest
 from hookline.rotation import SECRETS_MAX, RotationRequest
 from hookline.storage.protocol import AttemptQuery, AttemptRow, Catalogue, IdempotencyKey, Published
 from hookline.storage.sqlite import SqliteStorage

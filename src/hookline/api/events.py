@@ -27,10 +27,10 @@ from hookline.api.reading import (
     query_word,
     read_body,
 )
+from hookline.drafting import BatchRequest, EventRequest
 from hookline.errors import Conflict, Invalid
 from hookline.filtering import Document
 from hookline.model import Action, DeliveryState
-from hookline.publishing import BatchRequest, EventRequest
 from hookline.storage.protocol import (
     Accepted,
     EventDetail,
