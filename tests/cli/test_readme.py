@@ -17,7 +17,8 @@ UNNESTED = {name: value for name, value in os.environ.items() if not name.starts
 """These tests may be run by make itself."""
 MADE = {"api.md"}
 """Written by `make docs`, and in no clone."""
-LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -32,10 +33,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def five_minutes() -> str:
-    """The commands of the README, in order."""
+def commands_of(part: str) -> str:
+    """The commands of a part of the README, in order."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    part = readme.partition("<!-- five minutes: begin -->")[2].partition("<!-- five minutes: end -->")[0]
+    part = readme.partition(f"<!-- {part}: begin -->")[2].partition(f"<!-- {part}: end -->")[0]
     return "\n".join(re.findall(r"```sh\n(.*?)```", part, re.DOTALL))
 
 
@@ -44,12 +45,9 @@ def test_five_minutes_of_the_readme_work_as_written(here: Workplace) -> None:
     server = here.serve()
     url = server.lines[0].split()[-1]
     receiver = free_port()
-    (here.path / ".venv" / "bin").mkdir(parents=True)
-    script = here.path / ".venv" / "bin" / "hookline"
-    script.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$@"\n', encoding="utf-8")
-    script.chmod(0o755)
+    install(here.path / ".venv" / "bin")
     commands = (
-        pausing(five_minutes(), before=("ID=",))
+        pausing(commands_of("five minutes"), before=("ID=",))
         .replace("http://127.0.0.1:8080", url)
         .replace("http://127.0.0.1:9000/", f"http://127.0.0.1:{receiver}/")
         .replace("--port 9000", f"--port {receiver}")
@@ -69,6 +67,32 @@ def test_five_minutes_of_the_readme_work_as_written(here: Workplace) -> None:
     shell.wait_for("✗ 503")
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the README types openssl")
+def test_the_start_for_production_works_as_written(here: Workplace) -> None:
+    install(here.path / "bin")
+    commands = commands_of("production").replace("hookline serve", "hookline serve --port 0")
+    shell = here.shell(f'export PATH="{here.path}/bin:$PATH"\n{commands}')
+    url = shell.wait_for("hookline ready on http://127.0.0.1:").split()[-1]
+    operator, publisher = re.findall(r"hkl_\w+", "".join(shell.lines))
+
+    def run(token: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return here.run(*arguments, HOOKLINE_URL=url, HOOKLINE_TOKEN=token)
+
+    made = run(operator, "company", "create", "Acme", "--json")
+    company = re.findall(r'"id": ?(\d+)', made.stdout)[0]
+    assert run(publisher, "publish", "note.created", "--company", company, "--data", "{}").returncode == 0
+    refused = run(publisher, "company", "create", "Beta")
+    assert refused.returncode == 1, "a publisher publishes and does nothing else"
+
+
+def install(directory: Path) -> None:
+    """Put an executable named hookline there, as an installation does."""
+    directory.mkdir(parents=True)
+    script = directory / "hookline"
+    script.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+
+
 def pausing(script: str, before: tuple[str, ...]) -> str:
     """Let the script wait for a line of input at some of its commands, as a person reads what came."""
     for command in before:
@@ -77,11 +101,37 @@ def pausing(script: str, before: tuple[str, ...]) -> str:
     return script
 
 
+def anchors(page: Path) -> set[str]:
+    """Name the headings of a page as links do: in lower case, punctuation gone, a dash for each space."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(text)}
+
+
+def dead(page: Path) -> list[str]:
+    """Return the links of a page within the repository that lead nowhere."""
+    found = []
+    for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / path if path else page
+        if "://" in path or path in MADE:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            found.append(f"{path}#{anchor}")
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
-    targets = [target for target in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
+    assert dead(page) == []
 
-    assert [target for target in targets if target not in MADE and not (page.parent / target).exists()] == []
+
+@pytest.mark.parametrize(
+    "link", ["[a](nowhere.md)", "[a](page.md#nowhere)", "[a](#nowhere)", "![a](images/nowhere.svg)"]
+)
+def test_a_planted_link_that_leads_nowhere_is_found(link: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# One `thing`, two\n\n[b](#one-thing-two) [c](https://www.example.org/#x) {link}\n", "utf-8")
+
+    assert len(dead(page)) == 1
 
 
 def test_every_guarantee_of_the_readme_names_a_test_that_exists() -> None:
