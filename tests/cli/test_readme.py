@@ -73,7 +73,7 @@ def test_the_start_for_production_works_as_written(here: Workplace) -> None:
     commands = commands_of("production").replace("hookline serve", "hookline serve --port 0")
     shell = here.shell(f'export PATH="{here.path}/bin:$PATH"\n{commands}')
     url = shell.wait_for("hookline ready on http://127.0.0.1:").split()[-1]
-    operator, publisher = re.findall(r"hkl_\w+", "".join(shell.lines))
+    operator, publisher = re.findall(r"hkl_[\w-]+", "".join(shell.lines))
 
     def run(token: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return here.run(*arguments, HOOKLINE_URL=url, HOOKLINE_TOKEN=token)
