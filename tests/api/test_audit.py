@@ -101,6 +101,14 @@ def account_deleted(scene: Scene) -> Told:
     return Told("account.deleted", account_id, scene.company)
 
 
+def account_signed_out(scene: Scene) -> Told:
+    account = account_created(scene).target
+    name = scene.operator("GET", f"/v1/companies/{scene.company}/accounts/{account}")["username"]
+    token = scene.operator("POST", "/v1/login", {"username": name, "password": PASSWORD})["accessToken"]
+    assert scene.server.call("DELETE", "/v1/me/tokens", token=token).status == 204
+    return Told("account.signed-out", account, scene.company)
+
+
 def portal_link_created(scene: Scene) -> Told:
     scene.operator("POST", f"/v1/companies/{scene.company}/portal-links", {"role": "member"})
     return Told("portal-link.created", scene.company, scene.company)
@@ -202,6 +210,7 @@ CHANGES: dict[tuple[str, str], Callable[[Scene], Told]] = {
     ("DELETE", "/v1/companies/{id}"): company_deleted,
     ("POST", "/v1/companies/{id}/accounts"): account_created,
     ("DELETE", "/v1/companies/{id}/accounts/{accountId}"): account_deleted,
+    ("DELETE", "/v1/me/tokens"): account_signed_out,
     ("POST", "/v1/companies/{id}/portal-links"): portal_link_created,
     ("POST", "/v1/companies/{id}/tokens"): member_token_created,
     ("DELETE", "/v1/companies/{id}/tokens/{tokenId}"): member_token_revoked,

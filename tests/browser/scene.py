@@ -103,6 +103,8 @@ class Scene:
             "event-types": "/event-types",
             "companies": "/companies",
             "company": f"/companies/{self.company}",
+            "accounts": f"/companies/{self.company}/accounts",
+            "sign-out": "/sign-out",
             "tokens": "/tokens",
             "audit": "/audit",
         }

@@ -22,6 +22,8 @@ PAGES = [
     "event-types",
     "companies",
     "company",
+    "accounts",
+    "sign-out",
     "tokens",
     "audit",
 ]

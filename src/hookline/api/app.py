@@ -78,6 +78,7 @@ ROUTES: Final = (
     Route("POST", LOGIN, login.log_in, ANYONE),
     Route("POST", "/oauth2/token", login.token, ANYONE),
     Route("GET", "/v1/me", me.show, READERS),
+    Route("DELETE", "/v1/me/tokens", me.sign_out, READERS),
     Route("GET", "/v1/companies", companies.list_all, OPERATOR),
     Route("POST", "/v1/companies", companies.create, OPERATOR),
     Route("GET", "/v1/companies/{id}", companies.show, OPERATOR),

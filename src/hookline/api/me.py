@@ -1,11 +1,13 @@
-"""Who the bearer of a token is."""
+"""Who the bearer of a token is, and how an account ends all that it has signed in for."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hookline.api.answers import json_response
+from hookline.api.answers import json_response, no_content
 from hookline.api.context import Api
-from hookline.api.reading import principal
+from hookline.api.reading import change_of, principal
+from hookline.errors import Conflict
+from hookline.model import Action
 
 
 async def show(request: Request, api: Api) -> Response:
@@ -20,3 +22,14 @@ async def show(request: Request, api: Api) -> Response:
             "role": who.role,
         }
     )
+
+
+async def sign_out(request: Request, api: Api) -> Response:
+    """Revoke every token that this one's account has signed in for, this one too, on every node within a second."""
+    who = principal(request)
+    if who.account_id is None:
+        raise Conflict("No account signed in for this token. Whoever made it revokes it.")
+    ended = change_of(request, Action.ACCOUNT_SIGNED_OUT, who.account_id, who.company_id)
+    await api.storage.revoke_passes(who.account_id, change=ended)
+    api.authenticator.forget()
+    return no_content()

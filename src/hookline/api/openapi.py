@@ -193,6 +193,14 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/me"): Operation(
         "whoAmI", "Who the bearer of this token is", Answer(200, "Company and role.", ref("Me")), READERS, "tokens"
     ),
+    ("DELETE", "/v1/me/tokens"): Operation(
+        "signOutEverywhere",
+        "Revoke all tokens that the account of this one has signed in for, this one too",
+        NO_CONTENT,
+        READERS,
+        "accounts",
+        problems=(409,),
+    ),
     ("GET", "/v1/companies"): Operation(
         "listCompanies",
         "List companies by id",

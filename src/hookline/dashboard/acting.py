@@ -44,10 +44,17 @@ async def ask(
     query: Mapping[str, str | int] | None = None,
 ) -> Answer:
     """Return the answer; raise what a refusal means, but for 400, which belongs beside the form's fields."""
-    answer = await _call(visit, dashboard, method, path, body=body, query=query or {})
-    if answer.status >= INVALID and answer.status != INVALID:
+    scope = {"principal": visit.who}
+    answer = await _call(visit, dashboard, method, path, body=body, query=query or {}, more=scope)
+    if answer.status > INVALID:
         raise _refusal(answer)
     return answer
+
+
+async def log_in(visit: Visit, dashboard: Dashboard, username: str, password: str) -> Answer:
+    """Ask for a token of an account, as nobody yet; return whatever the API says."""
+    body = {"username": username, "password": password}
+    return await _call(visit, dashboard, "POST", "/v1/login", body=body, query={}, more={})
 
 
 def _refusal(answer: Answer) -> HooklineError:
@@ -74,6 +81,7 @@ async def _call(
     *,
     body: Mapping[str, Any] | None,
     query: Mapping[str, str | int],
+    more: Mapping[str, Any],
 ) -> Answer:
     content = b"" if body is None else msgspec.json.encode(body)
     scope = {
@@ -84,7 +92,7 @@ async def _call(
         "query_string": urlencode(query).encode(),
         "headers": [] if body is None else [(b"content-type", b"application/json")],
         "client": visit.request.scope.get("client"),
-        "principal": visit.who,
+        **more,
     }
     status, said = await exchange(dashboard.api, scope, content)
     return Answer(status, msgspec.json.decode(said) if said else {})

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hookline.authentication import Principal
 from hookline.dashboard import (
+    accounts,
     assets,
     changing,
     deliveries,
@@ -80,8 +81,10 @@ class Route(NamedTuple):
 ROUTES: Final = (
     Route("GET", "/sign-in", signing.show, ANYONE),
     Route("POST", "/sign-in", signing.sign_in, ANYONE),
+    Route("POST", "/sign-in/account", signing.sign_in_by_account, ANYONE),
     Route("GET", "/sign-out", signing.ask, ANYONE),
     Route("POST", "/sign-out", signing.sign_out, ANYONE),
+    Route("POST", "/sign-out/everywhere", signing.sign_out_everywhere, READERS),
     Route("GET", "/portal", portal.show, ANYONE),
     Route("POST", "/portal", portal.enter, ANYONE),
     Route("GET", "/docs", reference.show, ANYONE),
@@ -108,6 +111,10 @@ ROUTES: Final = (
     Route("POST", "/companies", installation.create_company, OPERATOR),
     Route("GET", "/companies/{id}", installation.company, OPERATOR),
     Route("POST", "/companies/{id}/tokens", installation.create_token_of_company, OPERATOR),
+    Route("GET", "/companies/{id}/accounts", accounts.show_all, OPERATOR),
+    Route("POST", "/companies/{id}/accounts", accounts.create, OPERATOR),
+    Route("GET", "/companies/{id}/accounts/{accountId}/delete", accounts.ask_deletion, OPERATOR),
+    Route("POST", "/companies/{id}/accounts/{accountId}/delete", accounts.delete, OPERATOR),
     Route("GET", "/tokens", installation.tokens, OPERATOR),
     Route("POST", "/tokens", installation.create_token, OPERATOR),
     Route("GET", "/tokens/{tokenId}/revoke", installation.ask_revocation, OPERATOR),

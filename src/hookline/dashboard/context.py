@@ -61,6 +61,13 @@ class Visit:
         return self.principal
 
     @property
+    def signed_in_as(self) -> str:
+        """Say with what somebody has signed in: `token ops`, `account ann`, `portal`."""
+        if self.session.is_portal:
+            return self.session.name
+        return f"{'token' if self.who.account_id is None else 'account'} {self.session.name}"
+
+    @property
     def is_operator(self) -> bool:
         """Tell whether the operator's face is shown."""
         return self.who.role is Role.OPERATOR

@@ -64,7 +64,6 @@ async def _company(visit: Visit, dashboard: Dashboard, refused: str) -> Response
     if found is None:
         raise NotFound(NOTHING)
     tokens_found = await dashboard.storage.tokens(found.id, 0, SHOWN)
-    accounts = await dashboard.storage.accounts(found.id, 0, SHOWN)
     health = await dashboard.storage.troubled(found.id, SHOWN)
     return page(
         visit,
@@ -74,7 +73,6 @@ async def _company(visit: Visit, dashboard: Dashboard, refused: str) -> Response
         title=found.name,
         company=found,
         tokens=tokens_found.items,
-        accounts=accounts.items,
         roles=OF_COMPANY,
         troubled=len(health),
         refused=refused,

@@ -66,12 +66,12 @@ class Sessions:
         self.portal_cookie_name = f"{self.cookie_name}-portal"
         """Apart, so that a platform's page with a portal in it ends nobody's session of another kind."""
 
-    def opened(self, now: int, token: str | None = None, name: str = "") -> Session:
+    def opened(self, now: int, token: str | None = None, name: str = "", *, seconds: int = SESSION_SECONDS) -> Session:
         """Make a new session; never one that was there before, which somebody else could have planted."""
         return Session(
             nonce=self._random_bytes(NONCE_BYTES).hex(),
             issued_at=now,
-            expires_at=now + SESSION_SECONDS * 1000,
+            expires_at=now + seconds * 1000,
             token=token,
             name=name,
         )
