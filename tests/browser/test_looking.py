@@ -86,7 +86,7 @@ def test_a_token_signs_in_and_out_again(watched: Any, scene: Scene) -> None:
 def test_a_request_is_copied_as_curl(watched: Any, scene: Scene) -> None:
     watched.goto(scene.server.url + scene.pages["delivery"])
     watched.click("details[open] >> text=Copy as curl")
-    assert watched.locator("text=Copied").count() == 1
+    watched.locator("text=Copied").wait_for()
     assert watched.evaluate("navigator.clipboard.readText()").startswith("curl -i -X POST http://127.0.0.1")
 
 
