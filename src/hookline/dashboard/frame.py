@@ -12,6 +12,8 @@ from hookline.dashboard.context import Dashboard, Visit
 from hookline.errors import HooklineError
 
 HTML: Final = "text/html; charset=utf-8"
+LIVE: Final = "live"
+"""In the query: a page that is open asks for what is in its frame once more."""
 THEMES: Final = frozenset({"light", "dark"})
 
 STATUSES: Final = {
@@ -37,7 +39,8 @@ OURS: Final = "Something failed on our side, and was logged under the request id
 
 def page(visit: Visit, dashboard: Dashboard, template: str, status: int = 200, /, **facts: Any) -> Response:
     """Answer a page in its frame."""
-    content = dashboard.pages.render(template, **_around(visit.request, visit, dashboard), **facts)
+    shell = "bare.html" if visit.query(LIVE) else "base.html"
+    content = dashboard.pages.render(template, shell=shell, **_around(visit.request, visit, dashboard), **facts)
     return Response(content, status, media_type=HTML)
 
 
@@ -61,7 +64,7 @@ async def refusal(error: Exception, request: Request, visit: Visit | None, dashb
 def with_query(visit: Visit, **changes: str | int | None) -> str:
     """Return this page's address with some of its query changed; None or an empty text leaves one out."""
     query = {**visit.request.query_params, **changes}
-    kept = {name: value for name, value in query.items() if value not in {None, ""}}
+    kept = {name: value for name, value in query.items() if value not in {None, ""} and name != LIVE}
     return visit.request.url.path + (f"?{urlencode(kept)}" if kept else "")
 
 

@@ -20,9 +20,9 @@ function nextTheme() {
 }
 
 // ---- say it once: toasts are a polite live region that exists from the start
-function say(text, seconds = 4) {
+function say(text, seconds = 4, look = "toast") {
   const toast = document.createElement("div");
-  toast.className = "toast";
+  toast.className = look;
   toast.textContent = text;
   one(".toasts").append(toast);
   setTimeout(() => toast.remove(), seconds * 1000);
@@ -56,9 +56,8 @@ function inWords(seconds) {
 }
 const started = performance.now();
 function tick() {
-  const passed = (performance.now() - started) / 1000;
   all("[data-until]").forEach((node) => {
-    const left = Number(node.dataset.until) - passed;
+    const left = Number(node.dataset.until) - (performance.now() - (node.seenAt ?? started)) / 1000;
     node.textContent = left > 0 ? inWords(left) : "now";
   });
 }
@@ -68,6 +67,58 @@ function allAttempts() {
   const list = all(".attempt");
   const open = list.some((node) => !node.open);
   list.forEach((node) => { node.open = open; });
+}
+
+// ---- live: what is marked so is fetched again and swapped, while the page is seen and nothing in it is touched
+let failures = 0;
+let timer;
+const isLive = () => one(".live")?.getAttribute("aria-pressed") === "true";
+function isTouched(node) {
+  const selection = getSelection();
+  return node.matches(":hover, :focus-within, :has([open])") || (!selection.isCollapsed && node.contains(selection.anchorNode));
+}
+function swap(node, fresh) {
+  if (!fresh || fresh.isEqualNode(node)) return;
+  const bar = node.id === "rows" && one(".arrived");
+  const put = () => {
+    all("[data-until]", fresh).forEach((time) => { time.seenAt = performance.now(); });
+    node.replaceWith(document.adoptNode(fresh));
+    if (bar) bar.hidden = true;
+  };
+  if (!isTouched(node)) return put();
+  const known = all("[data-key]", node).map((row) => row.dataset.key);
+  const count = all("[data-key]", fresh).filter((row) => !known.includes(row.dataset.key)).length;
+  if (!bar || !count) return;
+  bar.textContent = `Show new ${bar.dataset.noun}s: ${count}`;
+  bar.onclick = put;
+  if (bar.hidden) say(`New ${bar.dataset.noun}s`, 4, "hush");
+  bar.hidden = false;
+}
+async function refresh() {
+  clearTimeout(timer);
+  const button = one(".live");
+  if (!isLive() || document.hidden) return;
+  try {
+    const address = new URL(location);
+    address.searchParams.set("live", "1");
+    const answer = await fetch(address, { signal: AbortSignal.timeout(9000) });
+    if (!answer.ok || answer.redirected) throw answer;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    all("[data-live]").forEach((node) => swap(node, page.getElementById(node.id)));
+    document.title = page.title;
+    failures = 0;
+  } catch {
+    failures += 1;
+  }
+  button.textContent = failures > 1 ? "Not live: no answer" : "Live";
+  if (failures === 2) document.title = `Not live: ${document.title}`;
+  timer = setTimeout(refresh, Math.min(30, button.dataset.every * 2 ** failures) * 1000);
+}
+function setLive(on) {
+  store.set("live", on ? "on" : "off");
+  one(".live").setAttribute("aria-pressed", on);
+  say(on ? "Live" : "Live is off");
+  refresh();
 }
 
 // ---- keys: off by one switch (WCAG 2.1.4), silent while typing
@@ -112,6 +163,7 @@ function click(event) {
   if (button.matches("[data-copy], [data-text]")) copy(button);
   if (button.matches("[data-next-theme]")) nextTheme();
   if (button.matches("[data-all-attempts]")) allAttempts();
+  if (button.matches(".live")) setLive(!isLive());
 }
 
 // ---- a link that signs in: its code stands behind the #, which no server sees; it leaves the address before it is used
@@ -132,6 +184,9 @@ addEventListener("DOMContentLoaded", () => {
   const toggle = one("#keys-on");
   toggle.checked = store.get("keys") !== "off";
   toggle.addEventListener("change", () => store.set("keys", toggle.checked ? "on" : "off"));
+  if (store.get("live") === "off") one(".live")?.setAttribute("aria-pressed", false);
+  timer = setTimeout(refresh, 2000);
+  document.addEventListener("visibilitychange", refresh);
   addEventListener("keydown", key);
   addEventListener("click", click);
 });
