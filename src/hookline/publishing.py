@@ -43,8 +43,8 @@ CACHED_MAX: Final = 300_000
 """Companies, routes and matched deliveries kept at hand, each about 200 bytes; past it all are forgotten, and read
 again as they are needed."""
 MATCHING_TRIES: Final = 20
-"""A subscription that changes between matching and commit costs one more. Where three companies changed 60 times a second
-beside it, a busy machine gave up 4 % of the events for all three after five; so many in a row are a fault."""
+"""A subscription that changes between matching and commit costs one more. Where three companies changed 60 times a
+second beside it, a busy machine gave up 4 % of the events for all three after five; so many in a row are a fault."""
 KEY_LIVES_MS: Final = 72 * 3_600_000
 NO_REVISION: Final = -1
 """What no catalogue is of."""
