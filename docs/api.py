@@ -1,8 +1,10 @@
-"""Write the API reference from the OpenAPI description, into the file named, for the site of `make docs`."""
+"""Write the API reference, and the OpenAPI description that it is made of, for the site of `make docs`."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import msgspec
 
 from hookline.api.openapi import document
 from hookline.dashboard.reference import Answer, Call, Member, Shape, groups, shapes
@@ -14,7 +16,7 @@ def page() -> str:
     names = {shape.name for shape in shapes(description)}
     parts = [
         "# API\n",
-        "Every server has this at `/docs`, and for programs as OpenAPI 3.1 at `/openapi.json`.\n",
+        "For programs: [openapi.json](openapi.json), OpenAPI 3.1. Every server has both: `/docs`, `/openapi.json`.\n",
     ]
     for tag, calls in groups(description).items():
         parts += [f"\n## {tag.capitalize()}\n", *(part for call in calls for part in _call(call, names))]
@@ -65,4 +67,6 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+    directory = Path(sys.argv[1])
+    (directory / "api.md").write_text(page(), encoding="utf-8")
+    (directory / "openapi.json").write_bytes(msgspec.json.format(msgspec.json.encode(document()), indent=2))

@@ -76,7 +76,7 @@ def test_the_page_on_operational_events_lists_each_with_its_reasons() -> None:
 
 
 def test_the_api_page_lists_every_call(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, DOCS / "api.py", tmp_path / "api.md"], check=True)
+    subprocess.run([sys.executable, DOCS / "api.py", tmp_path], check=True)
     found = re.findall(
         r'^### <span class="method">(\w+)</span> `(\S+)`', (tmp_path / "api.md").read_text(), re.MULTILINE
     )

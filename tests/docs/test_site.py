@@ -6,10 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import closing
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from browser.chromium import MISSING, PROGRAM, browser
 
 ROOT: Final = Path(__file__).parents[2]
 MKDOCS: Final = ROOT / ".venv-docs" / "bin" / "mkdocs"
@@ -28,7 +34,7 @@ def copied(place: Path) -> Path:
     pages = place / "docs"
     shutil.copytree(ROOT / "docs", pages)
     shutil.copy(ROOT / "mkdocs.yml", place)
-    subprocess.run([sys.executable, ROOT / "docs" / "api.py", pages / "api.md"], check=True)
+    subprocess.run([sys.executable, ROOT / "docs" / "api.py", pages], check=True)
     return pages
 
 
@@ -62,6 +68,32 @@ def test_no_page_loads_anything_from_outside(site: Path) -> None:
 
     assert len([page for page in pages if page.suffix == ".html"]) > 15
     assert {page.name: found for page in pages if (found := outside(page.read_text(encoding="utf-8")))} == {}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serve the site and say nothing of it."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name is the library's
+        pass
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+def test_a_browser_asks_nobody_else_and_finds_what_is_searched(site: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/"
+    asked: list[str] = []
+    with closing(server.socket), browser() as chromium:
+        page = chromium.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        for name in sorted(path.name for path in site.glob("*.html")):
+            page.goto(url + name)
+        page.goto(url)
+        page.fill("input[name=query]", "tolerance")
+        page.wait_for_selector("a.md-search-result__link[href*=verify]")
+        server.shutdown()
+    assert len(asked) > 50
+    assert [each for each in asked if not each.startswith((url, "data:", "blob:"))] == []
 
 
 def test_each_sample_is_whole_on_the_page_that_shows_it(site: Path) -> None:
