@@ -8,7 +8,7 @@ and what a disk can do wrong is the power-cut test's matter.
 import asyncio
 import tempfile
 from collections.abc import Callable, Sequence
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -25,6 +25,8 @@ from hookline.storage.sqlite.connection import STATEMENTS_CACHED
 from hookline.storage.sqlite.readers import Query, Result, _in_snapshot
 
 _EMPTIED: Final = (
+    "replayed",
+    "replays",
     "notices",
     "attempts",
     "deliveries",
@@ -47,6 +49,9 @@ class Note(Struct, frozen=True):
     args: tuple[Any, ...]
     named: dict[str, Any]
 
+
+NOTE: ContextVar[Note | None] = ContextVar("note", default=None)
+"""For what the writer is called: set by the caller of a verb, which may read first and write later."""
 
 Observe = Callable[[Note | None, Any, bool], None]
 """Is told of each committed or refused request, and whether its answer will be delivered; at last, without a note, how
@@ -156,8 +161,6 @@ class GroupingWriter:
         self._committer: Committer | None = None
         self._context: Context | None = None
         self._queue: list[tuple[Request[Any, Any], Note | None, asyncio.Future[Any]]] = []
-        self.note: Note | None = None
-        """What the next call of `run` is for: set by the caller in the same step."""
         self.is_dead = False
 
     def begin(self, committer: Committer) -> None:
@@ -165,7 +168,7 @@ class GroupingWriter:
         self._context = copy_context()
 
     async def run(self, request: Request[Any, Any]) -> Any:
-        note, self.note = self.note, None
+        note = NOTE.get()
         if request.argument is upkeep.end_leases:
             note = Note("end_leases", 0, (), {})
         loop = asyncio.get_running_loop()

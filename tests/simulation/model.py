@@ -12,25 +12,31 @@ from msgspec.structs import replace
 
 from hookline.fairness import Flight
 from hookline.lifecycle import GiveUp, Retry, Succeed
-from hookline.model import EventType, PayloadVersion, Recipient, Subscription
+from hookline.model import EventType, PayloadVersion, Recipient, Replay, Subscription
 from hookline.storage.protocol import (
     Accepted,
     Claim,
     Fence,
     IdConflict,
     KeyConflict,
+    NewReplay,
     Publication,
     Published,
     Settlement,
     Stale,
 )
+from simulation.handshakes import Consent
 from simulation.health import DAY_MS, Circuit, Health
 from simulation.pace import Pace
+from simulation.replaying import LANE_SHARE, Before, Replays, Run
 from simulation.signatures import Key
 from simulation.wanting import wants
 
 LOSS_WAITS_MS: Final = (0, 0, 60_000, 300_000, 1_800_000)
 SUSPECT_LOSSES: Final = 3
+NEVER: Final = 1 << 62
+HANDSHAKE_MS_MAX: Final = 12_000
+"""So long a receiver may wait to be asked: the step before, with a receiver that does not answer, comes first."""
 STANDARD_DELAYS: Final = (10, 60, 300)
 
 
@@ -55,12 +61,15 @@ class Lane:
     schedules: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """The retry waits of each of its revisions."""
     urls: dict[int, str] = field(default_factory=dict)
+    needs_consent: dict[int, bool] = field(default_factory=dict)
+    """Of each of its revisions, as all of these."""
     was_ordered: bool = True
     """Whether each of its revisions is."""
     keys_of: dict[int, tuple[Key, ...]] = field(default_factory=dict)
     """The secrets of each of its revisions, newest first."""
     pace: Pace = field(default_factory=Pace)
     health: Health = field(default_factory=Health)
+    consent: Consent = field(default_factory=Consent)
     kept_waiting_since: int | None = None
     """Since when it could have been given something at each claim and was not."""
 
@@ -69,9 +78,15 @@ class Lane:
         self.keys_of[subscription.revision] = keys or self.keys
         self.subscription = subscription
         self.was_ordered &= subscription.policies.ordered
-        self.pace.set_rate(subscription.policies.rate_per_second)
+        self.set_rate()
         self.schedules[subscription.revision] = schedule_of(subscription)
         self.urls[subscription.revision] = subscription.callback_url
+        self.needs_consent[subscription.revision] = subscription.policies.validation is not None
+
+    def set_rate(self) -> None:
+        """Take the least of what the subscription wants and the receiver allows."""
+        rates = (self.subscription.policies.rate_per_second, self.consent.allowed)
+        self.pace.set_rate(min((rate for rate in rates if rate is not None), default=None))
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -83,7 +98,7 @@ class Lane:
 
     @property
     def is_open(self) -> bool:
-        return self.subscription.active and self.deleted_at is None
+        return self.subscription.active and self.deleted_at is None and not self.consent.is_missing
 
 
 @dataclass(slots=True)
@@ -123,6 +138,10 @@ class Delivery:
     succeeded_at: int | None = None
     rounds: int = 1
     first_ended_at: int | None = None
+    settled_at: int | None = None
+    """By the wall clock."""
+    is_made: bool = False
+    """By a replay, of an event that was there before."""
 
 
 @dataclass(slots=True)
@@ -133,6 +152,7 @@ class Event:
     event_type: str
     occurred_at: int
     answer: Accepted
+    recipients: tuple[Recipient, ...]
 
 
 @dataclass(slots=True)
@@ -160,6 +180,8 @@ class Model:
         self.keys: dict[str, tuple[bytes, tuple[Accepted, ...]]] = {}
         self.now = 0
         """Of the schedule, at the commit that is followed."""
+        self.wall = 0
+        self.replays = Replays()
         self._last_id = 0
         """Of the delivery that was accepted last."""
         self.marks: set[str] = set()
@@ -207,7 +229,9 @@ class Model:
                 len(matched),
             )
             occurred_at = wall if new.occurred_at is None else new.occurred_at
-            self.events[new.id] = Event(new.id, new.fingerprint, new.data, new.event_type, occurred_at, accepted)
+            self.events[new.id] = Event(
+                new.id, new.fingerprint, new.data, new.event_type, occurred_at, accepted, new.recipients
+            )
             rows = {subscription_id: id_ for id_, event_id, subscription_id in new_ids if event_id == new.id}
             check("I8", not rows or min(rows.values()) > self._last_id, "ids do not rise with acceptance", rows)
             self._last_id = max(rows.values(), default=self._last_id)
@@ -271,6 +295,7 @@ class Model:
 
     def create(self, subscription: Subscription, keys: tuple[Key, ...]) -> None:
         lane = Lane(subscription, min(2, subscription.policies.max_in_flight))
+        lane.consent.want(wanted_url(subscription), self.now, is_active=subscription.active)
         lane.learn(subscription, keys)
         self.lanes[subscription.id] = lane
         company = self.companies[subscription.company_id]
@@ -284,6 +309,8 @@ class Model:
         if not expected:
             self.marks.add("change over a change")
             return
+        if lane.consent.want(wanted_url(subscription), self.now, is_active=subscription.active):
+            self.marks.add("grant taken back")
         if keys != lane.keys:
             self.marks.add("rotated")
         lane.learn(subscription, keys)
@@ -302,7 +329,25 @@ class Model:
         check("I6", deleted is (lane.deleted_at is None), "deleting", subscription_id, "answered", deleted)
         if deleted:
             lane.deleted_at = wall
+            lane.consent.ask_at = None
             self.companies[lane.subscription.company_id].revision += 1
+
+    def take_validations(self, taken: Collection[int], wait_ms: int, limit: int) -> None:
+        """See that every receiver is asked that is due, and no other."""
+        due = [id_ for id_, lane in self.lanes.items() if (lane.consent.ask_at or NEVER) <= self.now]
+        check("I12", sorted(taken) == sorted(due) or len(taken) == limit, "asks", taken, "and due are", due)
+        for id_ in taken:
+            consent = self.lanes[id_].consent
+            waited = self.now - max(consent.ask_at or 0, self.disturbed_at)
+            check("I12", waited <= HANDSHAKE_MS_MAX, "receiver of", id_, "was asked", waited, "ms late")
+            consent.ask(self.now, wait_ms)
+
+    def grant_validation(self, subscription_id: int, url: str, allowed: float | None, answer: object) -> None:
+        lane = self.lanes[subscription_id]
+        granted = lane.consent.grant(url, allowed)
+        check("I6", answer is granted, "a grant of", url, "was answered", answer)
+        lane.set_rate()
+        self.marks.add("granted" if granted else "grant came late")
 
     def close_deleted(self, count: int, limit: int) -> None:
         rows = [
@@ -436,6 +481,7 @@ class Model:
             lane = self.lanes[delivery.subscription_id]
             wait = LOSS_WAITS_MS[delivery.losses] if delivery.losses < 5 else None
             delivery.losses += 1
+            self.replays.ended(delivery.id)
             if lane.deleted_at is not None:
                 self._log(delivery, None, "lost", None, dead=False)
                 self._end(delivery, "cancelled", "deleted")
@@ -624,6 +670,7 @@ class Model:
             return
         failures = delivery.failures
         delivery.failures, delivery.losses = failures + 1, 0
+        self.replays.ended(delivery.id)
         if failures < len(schedule):
             check("I3", isinstance(verdict, Retry), "a retry is left, but the verdict was", verdict)
             assert isinstance(verdict, Retry)
@@ -682,6 +729,7 @@ class Model:
             gone = [each for each in its if isinstance(each.verdict, GiveUp) and each.verdict.gone]
             if any(each.subscription_revision == lane.subscription.revision for each in gone) and lane.is_open:
                 lane.learn(_inactive(lane.subscription, "gone", wall))
+                lane.consent.ask_at = None
                 self.marks.add("deactivated by 410")
             elif gone:
                 self.marks.add("410 of an earlier revision")
@@ -696,6 +744,7 @@ class Model:
             if change == "deactivated":
                 if lane.subscription.active:
                     lane.learn(_inactive(lane.subscription, "failing", wall))
+                    lane.consent.ask_at = None
                 return
 
     def release(self, fences: Sequence[Fence], now: int) -> None:
@@ -708,16 +757,124 @@ class Model:
             else:
                 self.marks.add("release refused")
 
-    def redeliver(self, subscription_id: int, delivery_id: int, found: object, now: int) -> None:
+    def redeliver(self, subscription_id: int, delivery_id: int, found: object) -> None:
         delivery, lane = self.deliveries[delivery_id], self.lanes[subscription_id]
         check("I4", (found is None) is (lane.deleted_at is not None), "redelivery answered", found)
         if found is None or delivery.state not in {"succeeded", "dead"}:
             self.marks.add("redelivery refused")
             return
-        delivery.state, delivery.due_at, delivery.failures, delivery.losses = "pending", now, 0, 0
-        delivery.reason = delivery.succeeded_at = None
-        delivery.rounds += 1
+        self._open(delivery)
         self.marks.add("redelivered")
+
+    def _open(self, delivery: Delivery) -> None:
+        delivery.state, delivery.due_at, delivery.failures, delivery.losses = "pending", self.now, 0, 0
+        delivery.reason = delivery.succeeded_at = delivery.settled_at = None
+        delivery.rounds += 1
+
+    # replays
+
+    def create_replay(self, asked: NewReplay, replay: Replay) -> None:
+        revisions = {id_: lane.subscription.revision for id_, lane in self.lanes.items() if lane.deleted_at is None}
+        self.replays.runs[replay.id] = Run(
+            asked, replay.created_at, replay.total, revisions, catalogue_revision=self.catalogue_revision
+        )
+
+    def follow_replay(self, replay_id: int, subscription_id: int, delivery_id: int, event_id: str, place: int) -> None:
+        """Take a delivery that a step has opened; see that it may be."""
+        if (replay_id, delivery_id) in self.replays.known or replay_id not in self.replays.runs:
+            return
+        self.replays.known.add((replay_id, delivery_id))
+        run, lane, event = self.replays.runs[replay_id], self.lanes[subscription_id], self.events[event_id]
+        said = ("replay", replay_id, "opened", delivery_id)
+        company_id = lane.subscription.company_id
+        check("I4", run.is_wanted(subscription_id, company_id, event.answer.accepted_at), *said, "of another time")
+        check("I6", lane.is_open, *said, "of a closed lane")
+        last, now = run.last_opened.get(subscription_id, (0, 0)), (place, delivery_id)
+        check("I8", last < now, *said, "after a later one", last)
+        run.last_opened[subscription_id] = now
+        delivery = self.deliveries.get(delivery_id)
+        if delivery is None:
+            self._make(run, lane, event, delivery_id)
+            self.replays.open[delivery_id] = (replay_id, None)
+            return
+        wanted = {"succeeded", "dead"} if run.asked.status is None else {run.asked.status.value}
+        check("I4", delivery.state in wanted, *said, "which is", delivery.state)
+        check("I4", (delivery.settled_at or 0) <= run.created_at, *said, "which ended after it was asked for")
+        check("I4", delivery_id not in self.replays.open, *said, "which another has open")
+        before = Before(
+            delivery.state,
+            delivery.failures,
+            delivery.losses,
+            delivery.reason,
+            delivery.settled_at,
+            delivery.succeeded_at,
+        )
+        self.replays.open[delivery_id] = (replay_id, before)
+        self._open(delivery)
+        self.marks.add("replayed")
+
+    def _make(self, run: Run, lane: Lane, event: Event, delivery_id: int) -> None:
+        id_ = lane.subscription.id
+        check("I4", run.asked.status is None, "a replay made a delivery of", event.id)
+        check("I1", (event.id, id_) not in self.by_event, "a replay made a second delivery of", event.id, "for", id_)
+        matched = self._matching(self.types[event.event_type], event.recipients, event.data)
+        check("I1", id_ in matched, "a replay made a delivery of", event.id, "which", id_, "does not get")
+        delivery = Delivery(
+            delivery_id, event.id, id_, "pending", self.now, type_name=matched.get(id_, ""), is_made=True
+        )
+        self.deliveries[delivery_id] = self.by_event[event.id, id_] = delivery
+        self._last_id = max(self._last_id, delivery_id)
+        self.marks.add("made by a replay")
+
+    def check_room(self, subscription_id: int, count: int) -> None:
+        """See that replays leave most of a lane to others."""
+        room = max(1, self.lanes[subscription_id].slots // LANE_SHARE)
+        check("I13", count <= room, "replays hold", count, "open in lane", subscription_id, "and may hold", room)
+
+    def cancel_replay(self, replay_id: int) -> None:
+        """Put back what was opened and never claimed, or not sent."""
+        for delivery_id, (its_id, before) in list(self.replays.open.items()):
+            delivery = self.deliveries[delivery_id]
+            if its_id != replay_id:
+                continue
+            if delivery.state != "pending":
+                self.replays.ended(delivery_id)
+                continue
+            del self.replays.open[delivery_id]
+            if before is None:
+                del self.deliveries[delivery_id], self.by_event[delivery.event_id, delivery.subscription_id]
+                self.marks.add("unmade")
+                continue
+            delivery.state, delivery.due_at, delivery.reason = before.state, None, before.reason
+            delivery.failures, delivery.losses = before.failures, before.losses
+            delivery.settled_at, delivery.succeeded_at = before.settled_at, before.succeeded_at
+            delivery.rounds -= 1
+            self.replays.put_back.add(delivery_id)
+            self.marks.add("put back")
+
+    def check_replayed(self, replay_id: int) -> None:
+        """See that a replay that is done has passed over nothing that it was asked for."""
+        run = self.replays.runs[replay_id]
+        for delivery in self.deliveries.values():
+            lane, event = self.lanes[delivery.subscription_id], self.events[delivery.event_id]
+            is_wanted = run.is_wanted(
+                delivery.subscription_id, lane.subscription.company_id, event.answer.accepted_at
+            ) and delivery.state in ({"succeeded", "dead"} if run.asked.status is None else {run.asked.status.value})
+            was_taken = (replay_id, delivery.id) in self.replays.known or delivery.id in self.replays.put_back
+            if is_wanted and not was_taken and lane.deleted_at is None:
+                is_old = (delivery.settled_at or 0) < run.created_at
+                check("I1", not is_old, "a replay that is done left out", delivery.id)
+        if run.asked.status is not None or run.catalogue_revision != self.catalogue_revision:
+            return
+        for event in self.events.values():
+            if event.answer.accepted_at > run.created_at:
+                continue
+            for id_ in self._matching(self.types[event.event_type], event.recipients, event.data):
+                lane = self.lanes[id_]
+                if run.revisions.get(id_) == lane.subscription.revision and run.is_wanted(
+                    id_, lane.subscription.company_id, event.answer.accepted_at
+                ):
+                    check("I1", (event.id, id_) in self.by_event, "a replay did not make", event.id, "for", id_)
 
     def end_leases(self, now: int) -> None:
         """Begin a process on a file that no other works on."""
@@ -728,10 +885,16 @@ class Model:
     def _end(self, delivery: Delivery, state: str, reason: str | None) -> None:
         delivery.state, delivery.due_at, delivery.claimed_at, delivery.reason = state, None, None, reason
         delivery.first_ended_at = delivery.first_ended_at or self.now
+        delivery.settled_at = self.wall
+        self.replays.ended(delivery.id)
 
     def _log(self, delivery: Delivery, status: int | None, error: object, next_at: int | None, *, dead: bool) -> None:
         said = None if error is None else str(error)
         delivery.log.append(Attempt(delivery.attempt, status, said, next_at, dead))
+
+
+def wanted_url(subscription: Subscription) -> str | None:
+    return subscription.callback_url if subscription.policies.validation else None
 
 
 def _inactive(subscription: Subscription, reason: str, wall: int) -> Subscription:

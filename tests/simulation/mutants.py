@@ -30,6 +30,8 @@ class Mutant(NamedTuple):
 
 CLAIMING: Final = "storage/sqlite/claiming.py"
 SETTLING: Final = "storage/sqlite/settling.py"
+VALIDATING: Final = "storage/sqlite/validating.py"
+REPLAYING: Final = "storage/sqlite/replaying.py"
 RECEIVERS: Final = "storage/sqlite/receivers.py"
 REDELIVERING: Final = "storage/sqlite/redelivering.py"
 PUBLISHING: Final = "storage/sqlite/publishing.py"
@@ -430,6 +432,79 @@ MUTANTS: Final = (
         " and lane.subscription_id not in ended\n",
         "\n",
     ),
+    # validation
+    Mutant(
+        "sends before it is granted",
+        SUBSCRIPTIONS,
+        "?4 AND ?9 IS NULL, ?5, ?6, ?7, ?8, ?9,",
+        "?4, ?5, ?6, ?7, ?8, ?9,",
+    ),
+    Mutant(
+        "asks nobody again after a change of URL",
+        SUBSCRIPTIONS,
+        "SELECT is_granted AND validation_url IS ?7 AS is_kept",
+        "SELECT is_granted AS is_kept",
+    ),
+    Mutant(
+        "takes any answer for a grant",
+        "validating.py",
+        "if allowed is None or allowed",
+        "if allowed is not None and not allowed",
+    ),
+    Mutant("takes a refusal for a grant", "validating.py", "if not 200 <= outcome.status <= 299:", "if False:"),
+    Mutant(
+        "takes a grant of another URL",
+        VALIDATING,
+        "WHERE subscription_id = ?1 AND validation_url = ?2 AND validate_at IS NOT NULL",
+        "WHERE subscription_id = ?1 AND validation_url >= '' || ?2 * 0 AND validate_at IS NOT NULL",
+    ),
+    Mutant(
+        "sends quicker than the receiver allows",
+        VALIDATING,
+        "coalesce(min(rate_per_second, ?3), rate_per_second, ?3)",
+        "rate_per_second",
+    ),
+    Mutant("asks at once again", VALIDATING, "?1 + (?2 << min(", "?1 + 0 * (?2 << min("),
+    Mutant(
+        "asks those who are deleted",
+        SUBSCRIPTIONS,
+        "SET is_open = 0, validate_at = NULL WHERE subscription_id = ?",
+        "SET is_open = 0 WHERE subscription_id = ?",
+    ),
+    Mutant(
+        "asks those who are switched off",
+        RECEIVERS,
+        "SET is_open = 0, validate_at = NULL WHERE",
+        "SET is_open = 0 WHERE",
+    ),
+    # replays
+    Mutant(
+        "begins a pending retry again by a replay",
+        REPLAYING,
+        "ELSE d.state IN (SELECT value FROM json_each(:states)) AND d.settled_at <= :created_at",
+        "ELSE d.due_at > 0 OR d.state IN (SELECT value FROM json_each(:states)) AND d.settled_at <= :created_at",
+    ),
+    Mutant("replays what ended meanwhile", REPLAYING, " AND d.settled_at <= :created_at\n", "\n"),
+    Mutant(
+        "replays what was not asked for",
+        "replays.py",
+        "(SUCCEEDED, DEAD) if status is None else (status,)",
+        "(SUCCEEDED, DEAD)",
+    ),
+    Mutant("replays into a closed lane", REPLAYING, "        elif is_open:\n", "        else:\n"),
+    Mutant("fills a lane with a replay", "replays.py", "slots // LANE_SHARE) - open_now", "slots) + 1 - open_now"),
+    Mutant(
+        "ends a replay before what it has opened", REPLAYING, "part.last_key and not its_own + opened", "part.last_key"
+    ),
+    Mutant("ends a replay before it has looked", REPLAYING, "is_over = cursor >= part.last_key and", "is_over = "),
+    Mutant(
+        "puts nothing back",
+        REPLAYING,
+        "            if state is not None\n",
+        "            if state is None and before\n",
+    ),
+    Mutant("puts back what is being sent", REPLAYING, " AND d.state = 'pending'\nWHERE p.sub", "\nWHERE p.sub"),
+    Mutant("counts what a replay put back", REPLAYING, "if row[2] not in unstarted]", "if row[2]]"),
     # filters
     Mutant(
         "asks no filter",

@@ -8,6 +8,8 @@ from typing import Final
 
 from hookline.egress.sender import Call
 from hookline.model import Answered, ErrorClass, Failed, Outcome, Timings
+from simulation import handshakes
+from simulation.handshakes import Grants
 
 Start = Callable[[int, Call], object]
 """Told that a node starts an attempt; what it returns names the attempt."""
@@ -37,6 +39,8 @@ class Receivers:
         self._random = random
         self.characters: dict[int, str] = {}
         self.kills_left: dict[int, int] = {}
+        self.manners: dict[int, str] = {}
+        """What each answers when it is asked whether it wants deliveries."""
         self.is_calm = False
         self.kill: Callable[[int], None] = lambda _node: None
 
@@ -75,6 +79,18 @@ class Receivers:
             case _:
                 return answered(int(kind), seconds, self._retry_after(manner, now_ms))
 
+    async def handshake(self, number: int, call: Call, grants: Grants) -> Outcome:
+        """Answer whether deliveries are wanted, or not at all."""
+        random = self._random
+        seconds = random.choice((0.01, 0.3, 2.0, 6.0)) * random.random()
+        await asyncio.sleep(min(seconds, call.timeout_seconds))
+        if seconds >= call.timeout_seconds:
+            return failed(ErrorClass.TIMEOUT, call.timeout_seconds)
+        said = handshakes.answer(self.manners[number], random, is_calm=self.is_calm)
+        status, head = handshakes.head_of(said)
+        grants.answered(call, said)
+        return Answered(status=status, duration_ms=1, timings=Timings(), head=head, body=b"", retry_after=None)
+
     def _retry_after(self, manner: str, now_ms: int) -> str | None:
         match manner:
             case "rest":
@@ -102,16 +118,21 @@ def failed(error: ErrorClass, seconds: float) -> Failed:
 class Network:
     """What one node calls receivers through: `engine.Sends`."""
 
-    def __init__(self, node: int, receivers: Receivers, wall_ms: Callable[[], int], start: Start, end: End) -> None:
+    def __init__(
+        self, node: int, receivers: Receivers, wall_ms: Callable[[], int], *, start: Start, end: End, grants: Grants
+    ) -> None:
         self._node = node
+        self._grants = grants
         self._receivers = receivers
         self._wall_ms = wall_ms
         self._start = start
         self._end = end
 
     async def send(self, call: Call) -> Outcome:
-        attempt = self._start(self._node, call)
         number = int(call.url.target.split("/")[1])
+        if call.method == "OPTIONS":
+            return await self._receivers.handshake(number, call, self._grants)
+        attempt = self._start(self._node, call)
         outcome = await self._receivers.outcome(self._node, number, call, self._wall_ms())
         self._end(attempt, outcome)
         return outcome

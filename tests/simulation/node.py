@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from hookline.api.context import Api
 from hookline.api.webhooks import CHANGE_TRIES, nothing_starts
 from hookline.dispatch import Targets
+from hookline.egress.oauth import GrantingSender
 from hookline.egress.url import UrlRules
 from hookline.engine import Engine, Limits
 from hookline.errors import NotFound, Unavailable
@@ -23,7 +24,9 @@ from hookline.sealing import Keyring
 from hookline.storage.protocol import Catalogue, Storage
 from hookline.subscribing import Rules, SubscriptionRequest, changed
 from hookline.telemetry import Telemetry
-from simulation.database import GroupingWriter, Note
+from hookline.validating import Validator
+from simulation.database import NOTE, Note
+from simulation.handshakes import ORIGIN, Grants
 from simulation.network import End, Network, Receivers, Start
 from simulation.oracle import SOURCE
 from simulation.signatures import Rotation
@@ -42,16 +45,19 @@ class Unreachable(Exception):
 class NodeStorage:
     """The storage as one node calls it: every verb is noted with its caller."""
 
-    def __init__(self, storage: Storage, writer: GroupingWriter, node: int) -> None:
-        self._storage, self._writer, self._node = storage, writer, node
+    def __init__(self, storage: Storage, node: int) -> None:
+        self._storage, self._node = storage, node
 
     def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self._storage, verb)
-        writer, node = self._writer, self._node
+        node = self._node
 
         async def called(*args: Any, **named: Any) -> Any:
-            writer.note = Note(verb, node, args, named)
-            return await method(*args, **named)
+            token = NOTE.set(Note(verb, node, args, named))
+            try:
+                return await method(*args, **named)
+            finally:
+                NOTE.reset(token)
 
         self.__dict__[verb] = called
         return called
@@ -67,29 +73,33 @@ class Node:
         loop: VirtualLoop,
         clock: VirtualClock,
         storage: Storage,
-        writer: GroupingWriter,
         random: Random,
         telemetry: Telemetry,
         limits: Limits,
         receivers: Receivers,
         start: Start,
         end: End,
+        grants: Grants,
     ) -> None:
         self.number, self.clock, self._loop = number, clock, loop
         self.is_down = False
         self._context = copy_context()
         self._context.run(NODE.set, number)
-        self.storage = cast(Storage, NodeStorage(storage, writer, number))
+        self.storage = cast(Storage, NodeStorage(storage, number))
+        network = Network(number, receivers, clock.wall_ms, start=start, end=end, grants=grants)
+        targets = Targets(
+            keyring=KEYRING, rules=RULES.url_rules, retry_delays_seconds=(10, 60, 300), timeout_seconds_max=3
+        )
+        validator = Validator(self.storage, cast(GrantingSender, network), targets, ORIGIN)
         self.engine = Engine(
             storage=self.storage,
-            sender=Network(number, receivers, clock.wall_ms, start, end),
-            targets=Targets(
-                keyring=KEYRING, rules=RULES.url_rules, retry_delays_seconds=(10, 60, 300), timeout_seconds_max=3
-            ),
+            sender=network,
+            targets=targets,
             clock=clock,
             random=random,
             limits=limits,
             telemetry=telemetry,
+            slow_chores=[validator.step],
         )
         self.publisher = Publisher(
             storage=self.storage, clock=clock, random_bytes=random.randbytes, event_source=SOURCE

@@ -20,9 +20,11 @@ from hookline.model import Answered, ErrorClass, EventType, Outcome, PayloadVers
 from hookline.storage.protocol import Accepted, Creation, Published, Settlement
 from hookline.storage.sqlite.committing import Broken
 from simulation.database import Note
+from simulation.handshakes import Grants
 from simulation.health import Circuit, Health
 from simulation.model import Company, Delivery, Lane, Model, Violation, check
 from simulation.order import NEVER, Course, Order
+from simulation.replaying import said_of
 from simulation.signatures import Key, Rotation, rotated, signed_as
 from simulation.virtual import EPOCH_MS
 
@@ -32,13 +34,22 @@ QUIET_MS: Final = 3_000
 UPKEEP: Final = frozenset({"repair_lanes", "close_deleted", "forget_keys"})
 SOURCE: Final = "https://hooks.example.com"
 
+_REPLAYED: Final = (
+    "SELECT p.replay_id, p.subscription_id, p.delivery_id, e.id, e.key FROM replayed AS p"
+    " JOIN deliveries AS d ON d.id = p.delivery_id JOIN events AS e ON e.key = d.event_key ORDER BY e.key"
+)
+_REPLAYS: Final = "SELECT id, state, total, done FROM replays"
+_UNDONE: Final = (
+    "SELECT count(*) FROM replays AS r JOIN lanes AS l ON l.subscription_id = r.subscription_id"
+    " WHERE r.state = 'running' AND l.is_open"
+)
 _ROWS: Final = (
     "SELECT id, subscription_id, state, attempt, failures, losses, due_at, claimed_at, reason"
     " FROM deliveries ORDER BY id"
 )
 _LANES: Final = (
     "SELECT subscription_id, is_open, slots, coalesce(hold_until, 0), next_due, coalesce(next_start_us, 0),"
-    " failed_in_a_row, failing_since, probe_at FROM lanes ORDER BY 1"
+    " is_granted, validate_at, rate_per_second, failed_in_a_row, failing_since, probe_at FROM lanes ORDER BY 1"
 )
 _STANDING: Final = "SELECT slots, failed_in_a_row, failing_since, probe_at FROM lanes WHERE subscription_id = ?"
 _LOG: Final = (
@@ -95,6 +106,9 @@ class Oracle:
         """Subscriptions whose delete or deactivation has been answered, and when."""
         self.acknowledged: dict[str, Accepted] = {}
         self.order = Order()
+        self.is_willing: Callable[[int], bool] = lambda _subscription: True
+        """Whether a receiver grants when it is asked, once faults have stopped."""
+        self.grants = Grants(self.violations.append)
         self._foreseen: dict[bytes, Key | Rotation] = {}
         """What somebody is about to do about secrets, by the sealed one that shows that it was done."""
         self._groups = 0
@@ -147,7 +161,7 @@ class Oracle:
         if self.troubles:
             self.trouble()
         model, now, wall, args, named = self.model, self._now(), self._wall(), note.args, note.named
-        model.now = now
+        model.now, model.wall = now, wall
         match note.verb:
             case "publish":
                 publication = args[0]
@@ -188,7 +202,22 @@ class Oracle:
             case "delete_subscription":
                 model.delete(args[0], value, wall)
             case "redeliver":
-                model.redeliver(args[0], args[1], value, now)
+                model.redeliver(args[0], args[1], value)
+            case "take_validations":
+                model.take_validations([each.id for each in value], args[0], args[1])
+            case "grant_validation":
+                allowed = named["allowed_per_second"]
+                check("I6", self.grants.has(args[0], args[1], allowed), "nobody has granted", args, allowed)
+                model.grant_validation(args[0], args[1], allowed, value)
+            case "create_replay":
+                if value is not None:
+                    model.create_replay(args[0], value)
+            case "step_replays":
+                if model.replays.runs:
+                    self._follow_replays()
+            case "cancel_replay":
+                if value:
+                    model.cancel_replay(args[0])
             case "close_deleted":
                 model.close_deleted(value, args[0])
             case "put_event_type":
@@ -199,6 +228,30 @@ class Oracle:
                 self.marks["process begun"] += 1
             case _:
                 return
+
+    def _follow_replays(self) -> None:
+        opened: Counter[int] = Counter()
+        rows: list[Any] = self._reading.execute(_REPLAYED).fetchall()
+        for row in rows:
+            self.model.follow_replay(*row)
+            opened[row[1]] += 1
+        for subscription_id, count in opened.items():
+            if count > 1:
+                self.model.check_room(subscription_id, count)
+        self._compare_replays()
+
+    def _compare_replays(self) -> None:
+        for id_, (states, total, done) in said_of(self._reading.execute(_REPLAYS).fetchall()).items():
+            run = self.model.replays.runs.get(id_)
+            if run is None:  # stored by this very commit, and told of next
+                continue
+            check("I10", total == run.total, "replay", id_, "comes to", total, "and was answered", run.total)
+            check("I10", done <= total, "replay", id_, "has done", done, "of", total)
+            check("I10", done <= run.done, "replay", id_, "has done", done, "of", run.done, "attempts")
+            if "running" not in states:
+                its_open = [key for key, (whose, _) in self.model.replays.open.items() if whose == id_]
+                is_over = not its_open or states - {"done"}
+                check("I10", is_over, "replay", id_, "is done, and open are", its_open)
 
     def _keys(self, subscription: Subscription, before: tuple[Key, ...]) -> tuple[Key, ...]:
         """Return the secrets that the subscription should have when this is stored."""
@@ -357,6 +410,10 @@ class Oracle:
         lost = {each.number for each in delivery.log if each.error == "lost"}
         for other in self._under_way.get(delivery.id, ()):
             check("I8", other.number in lost, "attempts", other.number, "and", number, "of", delivery.id, "overlap")
+        revision = self._revision_of(start)
+        if lane.needs_consent[revision]:
+            is_covered = self.grants.covers(lane.subscription.id, lane.urls[revision])
+            check("I6", is_covered, "attempt", number, "goes to", lane.urls[revision], "which nobody has granted")
         failed = [each for each in delivery.log if each.error != "lost"]
         if failed and delivery.failures:
             last = self._starts[delivery.id, failed[-1].number]
@@ -442,8 +499,11 @@ class Oracle:
                 is_behind = self.model.lanes[each.subscription_id].is_ordered and each.subscription_id in due
                 if not is_behind:
                     due[each.subscription_id] = min(due.get(each.subscription_id, each.due_at), each.due_at)
-        for id_, is_open, slots, hold_until, next_due, next_start_us, *health in self._reading.execute(_LANES):
+        for id_, is_open, slots, hold_until, next_due, next_start_us, *rest in self._reading.execute(_LANES):
             lane = self.model.lanes[id_]
+            (is_granted, ask_at, rate), health = rest[:3], rest[3:]
+            consent = (lane.consent.is_granted, lane.consent.ask_at, lane.pace.per_second)
+            check("I6", (bool(is_granted), ask_at, rate) == consent, "lane", id_, "has", rest, "expected", consent)
             check("I14", Health(*health) == lane.health, "lane", id_, "has", health, "expected", lane.health)
             starts_by = lane.pace.latest_start()
             check(
@@ -518,14 +578,37 @@ class Oracle:
                         "did not end; due in",
                         delivery.due_at - self._now(),
                     )
-                    self.marks["held at the end"] += 1
+                    is_unasked = lane.consent.is_missing and lane.subscription.active and lane.deleted_at is None
+                    if is_unasked and self.is_willing(delivery.subscription_id):
+                        check("I12", None, "delivery", delivery.id, "waits, and its receiver would have it")
+                    self.marks["waits for a grant" if lane.consent.is_missing else "held at the end"] += 1
                 self._check_log(delivery, lane)
+            self._check_replays()
             for lane in model.lanes.values():
                 if lane.was_ordered:
                     self._check_sequence(lane)
         except Violation as violation:
             self.violations.append(str(violation))
         self.marks.update(self.model.marks)
+
+    @property
+    def has_replays_to_do(self) -> bool:
+        """Tell whether a replay runs in an open lane, and waits for nothing that it has opened."""
+        if not self.model.replays.runs or self.model.replays.open:
+            return False
+        return bool(self._reading.execute(_UNDONE).get)
+
+    def _check_replays(self) -> None:
+        self._compare_replays()
+        if self.model.replays.runs:
+            check("I12", not self._reading.execute(_UNDONE).get, "a replay has come to no end")
+        for id_, (states, _, done) in said_of(self._reading.execute(_REPLAYS).fetchall()).items():
+            run = self.model.replays.runs[id_]
+            if states == {"done"}:
+                self.marks["replay done"] += 1
+                check("I10", done == run.done, "replay", id_, "says that it has done", done, "of", run.done)
+                if not self.marks["wall clock set"]:
+                    self.model.check_replayed(id_)
 
     def _check_sequence(self, lane: Lane) -> None:
         """See that nobody was sent an event before the end of one that was accepted before it was posted."""
@@ -535,7 +618,7 @@ class Oracle:
         courses = [
             Course(each.event_id, started_at.get(each.id, NEVER), each.first_ended_at or NEVER)
             for each in self.model.deliveries.values()
-            if each.subscription_id == lane.subscription.id
+            if each.subscription_id == lane.subscription.id and not each.is_made
         ]
         for first, second in self.order.overtaken(courses):
             check("I8", None, "ordered", lane.subscription.id, "was sent", second, "before the end of", first)

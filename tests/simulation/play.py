@@ -19,14 +19,14 @@ from hookline.engine import Limits
 from hookline.errors import Conflict, HooklineError, NotFound, Unavailable
 from hookline.model import Company, EventType, PayloadVersion
 from hookline.rotation import SECRETS_MAX, RotationRequest
-from hookline.storage.protocol import AttemptQuery, AttemptRow, Catalogue, IdempotencyKey, Published
+from hookline.storage.protocol import AttemptQuery, AttemptRow, Catalogue, IdempotencyKey, NewReplay, Published, Waiting
 from hookline.storage.sqlite import SqliteStorage
 from hookline.subscribing import SubscriptionRequest, created
 from hookline.telemetry import Telemetry
 from simulation.database import Database, GroupingWriter, Weather
 from simulation.network import Receivers
 from simulation.node import RULES, Node, Unreachable
-from simulation.oracle import Oracle
+from simulation.oracle import SOURCE, Oracle
 from simulation.schedule import Schedule, Step, draw
 from simulation.signatures import Key
 from simulation.virtual import VirtualClock, VirtualLoop, virtual_loop
@@ -139,6 +139,7 @@ class _Play:
         )
         self.oracle.lease_ms = LEASE_MS
         self.oracle.is_stopped = loop.is_stopped
+        self.oracle.is_willing = self._is_willing
         self._receivers = Receivers(self._random)
         self._receivers.kill = lambda number: self._crash(self._place_of(number), self._random.choice((0.1, 1.0)))
         self._numbers = iter(range(1, 1_000_000))
@@ -200,6 +201,7 @@ class _Play:
             "look": self._look,
             "redeliver": self._redeliver,
             "rotate": self._rotate,
+            "replay": self._replay,
             "type": self._put_type,
             "crash": self._crash_step,
             "stall": self._stall,
@@ -226,7 +228,7 @@ class _Play:
         while patience > 0 and self._loop.time() < ends_at:
             while self._repairs:
                 await asyncio.wait(set(self._repairs))
-            waits_ms = self._next_due_ms()
+            waits_ms = 0 if self.oracle.has_replays_to_do else self._next_due_ms()
             if waits_ms is None:
                 return
             patience -= 1
@@ -250,10 +252,16 @@ class _Play:
                 return 0
             if delivery.state == "pending" and lane.deleted_at is not None:
                 return 0
+            is_willing = self._is_willing(delivery.subscription_id)
+            if delivery.state == "pending" and lane.consent.ask_at is not None and is_willing:
+                found.append(max(lane.consent.ask_at - now, 0))
             if delivery.state == "pending" and lane.is_open and delivery.due_at is not None:
                 due_at = lane.health.due(delivery.due_at)
                 found.append(max(due_at, lane.hold_until, int(lane.pace.latest_start())) - now)
         return max(0, min(found)) if found else None
+
+    def _is_willing(self, subscription_id: int) -> bool:
+        return self._receivers.manners[subscription_id - 5000] != "never"
 
     async def _skip(self, seconds: float) -> None:
         """Let an idle span pass at no cost: a machine that is suspended."""
@@ -291,13 +299,13 @@ class _Play:
             loop=self._loop,
             clock=clock,
             storage=self._storage,
-            writer=self.writer,
             random=self._random,
             telemetry=self._stage.telemetry,
             limits=self._limits,
             receivers=self._receivers,
             start=self.oracle.started,
             end=self.oracle.ended,
+            grants=self.oracle.grants,
         )
 
     def _place_of(self, number: int) -> int:
@@ -512,6 +520,7 @@ class _Play:
             random_bytes=self._random.randbytes,
             now=node.clock.wall_ms(),
         )
+        self._receivers.manners[receiver] = said["manner"]
         self._receivers.characters[receiver] = said["character"]
         self._receivers.kills_left[receiver] = said["kills"] if said["character"] == "deadly" else 0
         self._subscription_ids.append(id_)
@@ -551,6 +560,25 @@ class _Play:
         if deliveries:
             chosen, node = self._random.choice(deliveries), self._node(step)
             await node.ask(node.storage.redeliver(chosen.subscription_id, chosen.id))
+
+    async def _replay(self, step: Step) -> None:
+        """Ask for a replay, of one subscription or of all, and perhaps cancel it soon."""
+        said, node, wall = step.said, self._node(step), self._clock.wall_ms()
+        asked = NewReplay(subscription_id=None, company_id=None, from_at=0, to_at=0, status=said["status"])
+        asked = structs.replace(asked, from_at=wall - said["since_ms"], to_at=wall + said["until_ms"])
+        if not said["is_whole"] or said["status"] is None:
+            id_ = self._chosen(step)
+            company_id = self.oracle.model.lanes[id_].subscription.company_id
+            asked = structs.replace(asked, subscription_id=id_, company_id=company_id, source=SOURCE)
+        replay = await node.ask(node.storage.create_replay(asked))
+        if replay is None:
+            return
+        node.engine.wake()
+        if said["cancel_after"] is None:
+            return
+        await asyncio.sleep(said["cancel_after"])
+        await node.ask(node.storage.cancel_replay(replay.id))
+        self.oracle.marks["replay cancelled"] += 1
 
     async def _patch(self, step: Step) -> None:
         id_, node = self._chosen(step), self._node(step)
@@ -617,7 +645,10 @@ class _Play:
             for view in detail.deliveries:
                 delivery, lane = model.deliveries[view.id], model.lanes[view.subscription_id]
                 expected = delivery.state
-                if delivery.due_at is not None:
+                if delivery.due_at is not None and lane.deleted_at is None and lane.subscription.active:
+                    if view.reason != Waiting.VALIDATION:
+                        self.oracle.violations.append(f"I1: delivery {view.id} waits for {view.reason}")
+                elif delivery.due_at is not None:
                     expected = "cancelled" if lane.deleted_at is not None else "held"
                 if view.state != expected or len(view.attempts) != len(delivery.log):
                     self.oracle.violations.append(f"I1: delivery {view.id} is shown as {view.state}, is {expected}")

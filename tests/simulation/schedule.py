@@ -3,8 +3,10 @@
 from random import Random
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from hookline.model import DeliveryState
+from simulation.handshakes import MANNERS
 from simulation.health import Circuit
 from simulation.network import CHARACTERS
 from simulation.wanting import DATA, FILTERS
@@ -14,7 +16,7 @@ HORIZON: Final = 7.0
 TYPES: Final = ("note.created", "note.created", "collaboration-request.created", "collaboration-request.closed")
 _CHANGES: Final = (
     *("delete", "pause", "pause", "resume", "resume", "patch", "patch", "look", "redeliver", "redeliver"),
-    *("rotate", "rotate"),
+    *("rotate", "rotate", "replay", "replay"),
 )
 _FAULTS: Final = (
     *("crash", "crash", "stall", "stall", "deafen", "bad weather", "slow", "strangers", "restart", "jump"),
@@ -51,11 +53,22 @@ def draw(seed: int) -> Schedule:
     nodes = random.choice((1, 1, 2))
     companies = random.randint(1, 3)
     subscriptions = tuple(_subscription(random, companies) for _ in range(random.randint(1, 4)))
+    asks = random.random() < 0.08
+    if asks:
+        for said in subscriptions:
+            said["policies"]["validation"] = "CLOUDEVENTS"
     steps = [
         *(_publish(random, companies) for _ in range(random.randint(2, 5))),
         *(_change(random, len(subscriptions)) for _ in range(random.choice((0, 1, 2, 4)))),
         *(_fault(random, nodes) for _ in range(random.choice((0, 0, 1, 1, 2)))),
     ]
+    if asks:
+        moves = [_change(random, len(subscriptions), "patch") for _ in range(4)]
+        steps += [structs.replace(each, said=each.said | {"patch": {"url": random.randrange(2)}}) for each in moves]
+    if random.random() < 0.12:
+        for said in subscriptions:
+            said["delays"] = random.choice(((), (1,)))
+        steps += [_change(random, len(subscriptions), "replay") for _ in range(4)]
     if random.random() < 0.1:
         steps.append(Step(random.random() * 6, "type", {"name": f"order.{random.choice('ab')}"}))
     if random.random() < 0.3:
@@ -92,6 +105,7 @@ def _subscription(random: Random, companies: int) -> dict[str, Any]:
         "max_in_flight": random.choice((1, 2, 3, 10)),
         "host": random.choice(("a", "a", "b")),
         "active": random.random() < 0.9,
+        "manner": random.choice(MANNERS),
         "policies": _policies(random, version),
     }
 
@@ -109,6 +123,8 @@ def _policies(random: Random, version: str) -> dict[str, Any]:
         said["ordered"] = True
     if random.random() < 0.15:
         said["rate_per_second"] = random.choice((1, 2, 5, 30))
+    if random.random() < 0.15:
+        said["validation"] = "CLOUDEVENTS"
     return said
 
 
@@ -138,28 +154,37 @@ def _entries(random: Random) -> list[tuple[str | None, int | None]]:
     return [(random.choice((None, "INBOUND", "OUTBOUND")), random.choice((None, 7, 8))) for _ in range(2)]
 
 
-def _change(random: Random, subscriptions: int) -> Step:
-    act = random.choice(_CHANGES)
+def _change(random: Random, subscriptions: int, act: str | None = None) -> Step:
+    act = act or random.choice(_CHANGES)
     patch = random.choice(
         (
             {"retry_delays_seconds": random.choice(([1], [2, 2], []))},
             {"max_in_flight": random.choice((1, 2, 5))},
-            {"url": random.randrange(5)},
+            {"url": random.randrange(2)},
+            {"url": random.randrange(2)},
             {"timeout_seconds": random.choice((1, 2))},
             {"filter": random.choice(tuple(FILTERS))},
             {"ordered": random.random() < 0.5},
             {"rate_per_second": random.choice((None, 1, 3))},
+            {"validation": random.choice((None, "CLOUDEVENTS"))},
         )
     )
     said = {
         "subscription": random.randrange(subscriptions + 1),
         "node": random.randrange(2),
         "patch": patch,
+        "status": random.choice((None, None, DeliveryState.DEAD, DeliveryState.DEAD, DeliveryState.SUCCEEDED)),
+        "since_ms": random.choice((500, 86_400_000, 86_400_000)),
+        "until_ms": random.choice((-1_000, 60_000, 60_000)),
+        "is_whole": random.random() < 0.3,
+        "cancel_after": random.choice((None, None, 0.0, 0.1, 1.0, 3.5)),
         "rotations": random.choice((1, 1, 2, 6)),
         "overlap": random.choice((None, 0, 1, 2, 4)),
         "hub": random.choice((None, "new", "old", "old")),
     }
-    return Step(random.random() * HORIZON, act, said)
+    # What is replayed must have ended before.
+    at = random.random() * HORIZON if act != "replay" else HORIZON * (0.3 + random.random())
+    return Step(at, act, said)
 
 
 def _fault(random: Random, nodes: int) -> Step:
