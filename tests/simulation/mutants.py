@@ -334,14 +334,14 @@ MUTANTS: Final = (
     Mutant(
         "knows no host cap",
         "fairness.py",
-        "if at_host >= flight.host_capacity and of_company_at_host > 0:",
-        "if at_host >= flight.host_capacity * 9 and of_company_at_host > 0:",
+        "if at_host >= (flight.host_capacity if is_quiet else self._host_busy_max) and",
+        "if at_host >= 9 * flight.host_capacity and",
     ),
     Mutant(
         "knows no node cap",
         "fairness.py",
-        "self._total >= (flight.capacity if is_reserve_open else self._busy_max)",
-        "self._total >= flight.capacity * 9",
+        "(flight.capacity if is_quiet and of_company < self._share_max else self._busy_max)",
+        "9 * flight.capacity",
     ),
     Mutant("keeps slots over a lower maxInFlight", SUBSCRIPTIONS, "slots = min(slots, ?4)", "slots = min(slots, 100)"),
     Mutant(
