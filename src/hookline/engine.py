@@ -103,6 +103,26 @@ class Engine:
         """Whether the database left the last settlements unconfirmed."""
         self._wake = asyncio.Event()
         self._is_stopping = False
+        self._claimed_at: float | None = None
+        self.attempts = 0
+        """Made by this process."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts are under way here."""
+        return self._in_flight.total
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many may be."""
+        return self._limits.max_in_flight
+
+    @property
+    def since_claim_ms(self) -> int | None:
+        """How long ago the database last answered a claim; None: it has not yet."""
+        if self._claimed_at is None:
+            return None
+        return int((self._clock.monotonic_seconds() - self._claimed_at) * 1000)
 
     def wake(self) -> None:
         """Hint that something may be due now. Losing it costs at most a poll."""
@@ -138,6 +158,7 @@ class Engine:
             if is_confirmed:
                 return 0.0 if was_behind else POLL_SECONDS
             return BACKOFF_SECONDS
+        self._claimed_at = asked_at
         self._targets.learn(claim.subscriptions)
         self._count_losses(claim)
         for fence, damage in claim.unreadable:
@@ -223,6 +244,7 @@ class Engine:
         fraction, wall_ms = self._random.random(), self._clock.wall_ms()
         self._ended.append(target.settlement(delivery, call, outcome, fraction=fraction, wall_ms=wall_ms))
         self._telemetry.attempt(delivery, outcome)
+        self.attempts += 1
 
     # what no attempt can be made of
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import platform
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import uvloop
 from msgspec import Struct, structs
 
-from hookline import circuit, credentials, local_files, logs, machine, resealing, serving
+from hookline import __version__, circuit, credentials, local_files, logs, machine, resealing, serving
 from hookline.accounts import Accounts
 from hookline.announcing import Announcer
 from hookline.api.app import create_app
@@ -39,6 +40,7 @@ from hookline.engine import Chore, Engine, Limits
 from hookline.errors import StartRefused
 from hookline.links import Links
 from hookline.model import PayloadVersion, Role
+from hookline.presence import Presence
 from hookline.publishing import Publisher
 from hookline.quotas import quotas_of
 from hookline.resealing import Resealed
@@ -281,6 +283,17 @@ async def _serve(settings: Settings, announce: Callable[[Started], None]) -> int
             is_draining=lambda: leaving.is_draining,
         )
         stack.enter_context(local_files.note(settings, url, local_token))
+        presence = Presence(
+            storage,
+            clock,
+            engine,
+            node_id=secrets.token_hex(8),
+            name=f"{platform.node()}:{port}",
+            version=__version__,
+            roles=sorted(settings.roles),
+        )
+        stack.push_async_callback(presence.leave)
+        stack.callback(asyncio.create_task(presence.keep_beating()).cancel)
         is_shown = settings.is_development and "api" in settings.roles
         started = Started(
             url=url,

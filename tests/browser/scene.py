@@ -106,6 +106,7 @@ class Scene:
             "accounts": f"/companies/{self.company}/accounts",
             "sign-out": "/sign-out",
             "tokens": "/tokens",
+            "nodes": "/nodes",
             "audit": "/audit",
         }
 

@@ -25,6 +25,7 @@ PAGES = [
     "accounts",
     "sign-out",
     "tokens",
+    "nodes",
     "audit",
 ]
 ACCESSIBLE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}

@@ -18,7 +18,7 @@ from postgres_server import Server
 
 pytestmark = pytest.mark.anyio
 
-GLOBAL = {"installation", "companies", "accounts", "tokens", "links", "event_types", "event_type_revisions"}
+GLOBAL = {"installation", "companies", "accounts", "tokens", "links", "nodes", "event_types", "event_type_revisions"}
 
 _CREATED = re.compile(
     r"^CREATE TABLE (\w+) \(\n.*?^\)[^;]*;[^\n]*\n-- distribute: (bucket|reference)$", re.DOTALL | re.MULTILINE

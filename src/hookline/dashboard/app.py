@@ -26,6 +26,7 @@ from hookline.dashboard import (
     frame,
     installation,
     listing,
+    nodes,
     overview,
     portal,
     reference,
@@ -120,6 +121,7 @@ ROUTES: Final = (
     Route("GET", "/tokens/{tokenId}/revoke", installation.ask_revocation, OPERATOR),
     Route("POST", "/tokens/{tokenId}/revoke", installation.revoke, OPERATOR),
     Route("GET", "/event-types", installation.event_types, READERS),
+    Route("GET", "/nodes", nodes.show, OPERATOR),
     Route("GET", "/audit", installation.audit, OPERATOR),
 )
 """Every page."""

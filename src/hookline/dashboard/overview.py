@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from starlette.responses import Response
 
 from hookline.circuit import Health
-from hookline.dashboard import health, series, telling, words
+from hookline.dashboard import health, nodes, series, telling, words
 from hookline.dashboard.context import Dashboard, Visit
 from hookline.dashboard.events import Target, targets_of
 from hookline.dashboard.frame import page
@@ -50,6 +50,8 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
         open_count=_open(backlog),
         is_late=backlog is not None and backlog.oldest_due_ms >= LATE_MS,
         troubled=await _troubled(dashboard, in_trouble, troubled, marks),
+        nodes=await nodes.rows(dashboard) if visit.is_operator else [],
+        clocks=nodes.clocks,
         companies=await health.companies(dashboard, charts["range"]) if visit.is_operator else [],
         dead=[(view.event, telling.counted(dict(view.counts))) for view in dead],
         recent=[(view.event, telling.counted(dict(view.counts))) for view in recent],

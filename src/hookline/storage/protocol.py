@@ -10,7 +10,7 @@ PostgreSQL: the database's), so callers pass spans, never instants, where someth
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -472,6 +472,52 @@ class Tally(Struct, frozen=True):
     count: int
 
 
+NODE_KEPT_MS: Final = 86_400_000
+"""After its last beat: so long people see that a node was there."""
+
+
+class NodeBeat(Struct, frozen=True, kw_only=True):
+    """What a process says of itself."""
+
+    id: str
+    """Of this life of the process."""
+    name: str
+    version: str
+    roles: tuple[str, ...]
+    started_at: int
+    wall_ms: int
+    """Its own clock, to be compared with the database's."""
+    in_flight: int
+    max_in_flight: int
+    attempts_per_second: float
+    since_claim_ms: int | None
+    """Since the database last answered a claim; None where it never did, or delivers nothing."""
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    """What is known of a process that works on this database."""
+
+    id: str
+    name: str
+    version: str
+    roles: tuple[str, ...]
+    started_at: int
+    seen_at: int
+    """When it last said something, by the database's clock."""
+    skew_ms: int
+    """How far its clock was ahead of the database's."""
+    in_flight: int
+    max_in_flight: int
+    attempts_per_second: float
+    since_claim_ms: int | None
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> "Node":
+        """Read a row of `nodes`, its columns in this order."""
+        values = dict(zip(cls.__struct_fields__, row, strict=True))
+        return cls(**{**values, "roles": tuple(values["roles"].split())})
+
+
 class Page(Struct, Generic[Item], frozen=True, kw_only=True):
     """Items by id ascending, and the id to go on after."""
 
@@ -724,6 +770,20 @@ class Storage(Protocol):
 
     async def last_success_at(self, subscription_id: int, among: int) -> int | None:
         """Read when an attempt of the subscription succeeded last; None: none of the latest `among` did."""
+        ...
+
+    # the nodes, for people
+
+    async def beat(self, node: NodeBeat) -> None:
+        """Note that a process lives and what it does; forget those not heard of for `NODE_KEPT_MS`."""
+        ...
+
+    async def forget_node(self, node_id: str) -> None:
+        """Note that a process has ended. Repeating it does nothing."""
+        ...
+
+    async def nodes(self, limit: int) -> tuple[Node, ...]:
+        """Read the processes heard of lately, by name."""
         ...
 
     # replays

@@ -25,6 +25,7 @@ from hookline.storage.postgres import (
     links,
     log,
     notices,
+    presence,
     publishing,
     redelivering,
     replaying,
@@ -60,6 +61,8 @@ from hookline.storage.protocol import (
     EventView,
     Fence,
     NewReplay,
+    Node,
+    NodeBeat,
     Notice,
     Page,
     Publication,
@@ -281,6 +284,17 @@ class PostgresStorage:
         return await self._database.read_as(
             None, lambda connection: tallying.last_success_at(connection, subscription_id, among)
         )
+
+    # the nodes
+
+    async def beat(self, node: NodeBeat) -> None:
+        await self._database.write(lambda transaction: presence.beat(transaction, node))
+
+    async def forget_node(self, node_id: str) -> None:
+        await self._database.write(lambda transaction: presence.forget(transaction, node_id))
+
+    async def nodes(self, limit: int) -> tuple[Node, ...]:
+        return await self._database.read(lambda connection: presence.read(connection, limit))
 
     # replays
 

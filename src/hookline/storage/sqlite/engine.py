@@ -37,6 +37,8 @@ from hookline.storage.protocol import (
     EventView,
     Fence,
     NewReplay,
+    Node,
+    NodeBeat,
     Notice,
     Page,
     Publication,
@@ -61,6 +63,7 @@ from hookline.storage.sqlite import (
     links,
     log,
     notices,
+    presence,
     redelivering,
     replaying,
     schema,
@@ -272,6 +275,17 @@ class SqliteStorage:
 
     async def last_success_at(self, subscription_id: int, among: int) -> int | None:
         return await self._look_up(lambda connection: tallying.last_success_at(connection, subscription_id, among))
+
+    # the nodes
+
+    async def beat(self, node: NodeBeat) -> None:
+        await self._write(lambda transaction: presence.beat(transaction, node))
+
+    async def forget_node(self, node_id: str) -> None:
+        await self._write(lambda transaction: presence.forget(transaction, node_id))
+
+    async def nodes(self, limit: int) -> tuple[Node, ...]:
+        return await self._look_up(lambda connection: presence.read(connection, limit))
 
     # replays
 

@@ -130,6 +130,23 @@ CREATE TABLE event_type_revisions (
 -- distribute: reference
 ALTER TABLE event_type_revisions ADD CONSTRAINT event_type_revisions_pkey PRIMARY KEY (name, revision);
 
+-- Processes that work on this database, as each says now and then: for people alone.
+CREATE TABLE nodes (
+  id text COLLATE "C" NOT NULL,
+  name text NOT NULL,
+  version text NOT NULL,
+  roles text NOT NULL,
+  started_at bigint NOT NULL,
+  seen_at bigint NOT NULL,
+  skew_ms bigint NOT NULL,              -- its clock is so far ahead of the database's
+  in_flight integer NOT NULL,
+  max_in_flight integer NOT NULL,
+  attempts_per_second double precision NOT NULL,
+  since_claim_ms bigint                 -- null: it claims nothing
+) WITH (fillfactor = 50);
+-- distribute: reference
+ALTER TABLE nodes ADD CONSTRAINT nodes_pkey PRIMARY KEY (id);
+
 -- --- of one company --------------------------------------------------------------------------------------------------
 
 CREATE TABLE subscriptions (

@@ -237,6 +237,21 @@ CREATE TABLE tallied (
   event_key INTEGER NOT NULL
 ) STRICT;
 
+-- Processes that work on this database, as each says now and then: for people alone.
+CREATE TABLE nodes (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  version TEXT NOT NULL,
+  roles TEXT NOT NULL,
+  started_at INTEGER NOT NULL,
+  seen_at INTEGER NOT NULL,
+  skew_ms INTEGER NOT NULL,             -- its clock is so far ahead of the database's
+  in_flight INTEGER NOT NULL,
+  max_in_flight INTEGER NOT NULL,
+  attempts_per_second REAL NOT NULL,
+  since_claim_ms INTEGER                -- null: it claims nothing
+) STRICT, WITHOUT ROWID;
+
 -- What is to be told as an operational event, written with the change that it tells of; goes once it is published.
 CREATE TABLE notices (
   id INTEGER PRIMARY KEY,
