@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,8 +19,11 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 Scenario = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def refuse(_scope: Any, _receive: Any, send: Any) -> None:
-    """Answer without looking at the body, as for a wrong token."""
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Answer without looking at the body, as for a wrong token; or, under /reading, once it is there."""
+    if scope["path"] == "/reading":
+        while (await receive()).get("more_body"):
+            pass
     await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"no"})
 
@@ -117,6 +121,25 @@ def test_what_cannot_be_read_as_a_request_is_a_problem_with_an_id_like_any_other
         assert refusal["status"] == 400
         assert refusal["instance"] == instance
         assert refusal["message"] == refusal["detail"]
+
+    _talk(scenario)
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3])
+def test_what_cannot_be_read_is_refused_after_the_requests_before_it_are_answered(requests: int) -> None:
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n" * requests + b"\x00\r\n\r\n")
+        answers = await reader.read()
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"401"] * requests + [b"400"]
+
+    _talk(scenario)
+
+
+def test_a_body_that_cannot_be_read_is_refused_without_waiting_for_its_rest() -> None:
+    async def scenario(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST /reading HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        answers = await reader.read()
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"400"]
 
     _talk(scenario)
 

@@ -47,6 +47,7 @@ class HttpConnection(HttpToolsProtocol):
     _is_in_head = True
     _has_begun = False
     """Whether a byte of the head being waited for has come."""
+    _owes_refusal = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._one_write = _OneWrite(transport)
@@ -93,9 +94,27 @@ class HttpConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._one_write.flush()
         super().on_response_complete()
+        if self._owes_refusal and not self._is_serving():
+            self._refuse()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's own words
-        """Answer what the application never sees as the application would."""
+        """Answer what the application never sees as the application would, and in its turn.
+
+        Sent at once, it would be taken for the answer to the request before, which may have been a publish.
+        """
+        if self._is_serving():
+            self._owes_refusal = True
+        else:
+            self._refuse()
+
+    def _is_serving(self) -> bool:
+        """Whether a request that came whole has no answer yet."""
+        cycle: Any = self.cycle  # None before the first request, whatever uvicorn says of its type
+        return bool(self.pipeline) or (cycle is not None and not cycle.response_complete and not cycle.more_body)
+
+    def _refuse(self) -> None:
+        if self.transport.is_closing():
+            return
         request_id = token_hex(8)
         log.warning("request %s was no HTTP/1.1 that can be read: answered 400", request_id)
         self.transport.write(_refusal(self._shown_path(), request_id, self.server_state.default_headers))
