@@ -38,10 +38,14 @@ STATEMENTS = {
     "in_flight": lanes._IN_FLIGHT,
     "lock_counted": lanes._LOCK_COUNTED,
     "write_lanes": lanes._WRITE,
+    "refresh_lanes": lanes._REFRESH,
     "lock_fenced": settling._LOCK_FENCED,
     "lock_lost": settling._LOCK_LOST,
     "write_endings": settling._WRITE,
 }
+
+ENDS = {"refresh_lanes": [("deliveries_leased", "")]}
+"""Where only the first entry of an index is asked for, which needs no condition."""
 
 
 @pytest.fixture(params=OWNERS)
@@ -88,7 +92,8 @@ async def test_rows_are_found_by_the_first_column_of_an_index(connection: Any, n
     columns = await first_columns(connection)
     found = list(looks(plan))
     assert found
-    assert [(index, condition) for index, condition in found if f"({columns[index]} " not in condition] == [], plan
+    astray = [(index, condition) for index, condition in found if f"({columns[index]} " not in condition]
+    assert astray == ENDS.get(name, []), plan
 
 
 @pytest.mark.parametrize("name", ["write_lanes", "write_endings"])

@@ -16,7 +16,7 @@ from hookline.fairness import Flight, Lane
 from hookline.model import PayloadVersion
 from hookline.storage.postgres import lanes, subscriptions
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.postgres.lanes import LockedLane
+from hookline.storage.postgres.lanes import Ahead, LockedLane
 from hookline.storage.postgres.settling import LOSSES_MAX, Losses, log_losses
 from hookline.storage.protocol import Claim, Claimed, Fence, Unreadable
 from hookline.storage.rows import DAMAGE
@@ -114,11 +114,6 @@ WHERE bucket = any($1::smallint[]) AND key = any($2::bigint[]) AND key BETWEEN $
 
 _Damaged = tuple[Fence, Unreadable]
 
-_NEXT_DUE: Final = """
-SELECT
-  (SELECT min(next_due) FROM lanes WHERE bucket = any($1::smallint[]) AND is_open AND next_due > $2),
-  (SELECT min(due_at) FROM deliveries WHERE bucket = any($1) AND claimed_at IS NOT NULL)"""
-
 LEASES_EACH_MS: Final = 1_000
 """After so long a node asks again when the first lease ends, whatever its last claim saw at its end."""
 
@@ -167,7 +162,9 @@ async def claim_due(transaction: Transaction, request: ClaimRequest) -> Claim:
         for lane in due.lanes
         if lane.subscription_id in granted or lane.in_flight >= lane.slots
     ]
-    await lanes.write(near, stirred)
+    await lanes.write(near, [lane for lane in stirred if lane.is_changed])
+    ahead = await lanes.refresh(transaction, [lane.subscription_id for lane in stirred if not lane.is_changed])
+    request.leases.see(ahead.first_lease_end, transaction.now)
     unknown = [key for key in started if request.known.get(key) != revisions[key]]
     hosts = {lane.subscription_id: lane.host for lane in due.lanes}
     claimed = await _with_events(transaction, taken, hosts, revisions)
@@ -186,7 +183,7 @@ async def claim_due(transaction: Transaction, request: ClaimRequest) -> Claim:
         subscriptions=await subscriptions.by_ids(near, unknown) if unknown else {},
         lost=losses.lost,
         parked=losses.parked,
-        next_due_ms=await _next_due_ms(transaction, due, request.leases),
+        next_due_ms=_next_due_ms(ahead, due, transaction.now),
         more=more,
     )
 
@@ -366,11 +363,9 @@ def _claimed(row: _Taken, event: Sequence[Any], host: str, revision: int) -> Cla
     )
 
 
-async def _next_due_ms(transaction: Transaction, due: _DueLanes, leases: Leases) -> int | None:
-    next_due, first_end = await transaction.connection.fetchrow(_NEXT_DUE, transaction.buckets, transaction.now)
-    leases.see(first_end, transaction.now)
-    waits = [at - transaction.now for at in (next_due, first_end) if at is not None and at > transaction.now]
-    is_judged_elsewhere = first_end is not None and first_end <= transaction.now
+def _next_due_ms(ahead: Ahead, due: _DueLanes, now: int) -> int | None:
+    waits = [at - now for at in ahead if at is not None and at > now]
+    is_judged_elsewhere = ahead.first_lease_end is not None and ahead.first_lease_end <= now
     if due.skipped or is_judged_elsewhere:
         waits.append(SKIPPED_AGAIN_MS)
     return min(waits, default=None)

@@ -4,7 +4,7 @@ Whoever locks several takes them in the order of their ids, after every other lo
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -83,6 +83,20 @@ UPDATE lanes SET
 WHERE bucket = any($1) AND subscription_id = any(ARRAY(SELECT subscription_id FROM changed))"""
 """Looks once for each lane, and writes those that differ. Each is found by its id, and its values by their place:
 joined with `changed`, all of that is read again for every lane (100 lanes: 2 ms)."""
+
+_REFRESH: Final = f"""
+WITH refreshed AS (
+  UPDATE lanes AS lane SET next_due = {_NEXT_DUE}
+  WHERE lane.bucket = any($1) AND lane.subscription_id = any($2::integer[])
+  RETURNING lane.next_due
+)
+SELECT
+  least(
+    (SELECT min(next_due) FROM refreshed WHERE next_due > $3::bigint),
+    (SELECT min(next_due) FROM lanes
+    WHERE bucket = any($1) AND is_open AND next_due > $3 AND subscription_id <> all($2))),
+  (SELECT min(due_at) FROM deliveries WHERE bucket = any($1) AND claimed_at IS NOT NULL)"""
+"""What other lanes wait for is read beside what these are left with: a statement does not see what it writes."""
 
 _NEVER: Final = 2**63 - 1
 
@@ -191,6 +205,21 @@ async def write(transaction: Transaction, lanes: Collection[LockedLane]) -> None
             [lane.next_due for lane in lanes],
             [lane.is_changed for lane in lanes],
         )
+
+
+class Ahead(NamedTuple):
+    """What a node waits for."""
+
+    next_due: int | None
+    """When the next lane falls due that is not yet."""
+    first_lease_end: int | None
+    """When the first of all leases ends."""
+
+
+async def refresh(transaction: Transaction, subscription_ids: Collection[int]) -> Ahead:
+    """Set the next due times of locked lanes from their rows, nothing else of them being changed, and look ahead."""
+    row = await transaction.connection.fetchrow(_REFRESH, transaction.buckets, list(subscription_ids), transaction.now)
+    return Ahead(*row)
 
 
 async def repair(transaction: Transaction) -> None:
