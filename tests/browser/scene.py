@@ -105,6 +105,7 @@ class Scene:
             "company": f"/companies/{self.company}",
             "accounts": f"/companies/{self.company}/accounts",
             "sign-out": "/sign-out",
+            "preferences": "/preferences",
             "tokens": "/tokens",
             "nodes": "/nodes",
             "audit": "/audit",

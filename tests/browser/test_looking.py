@@ -24,6 +24,7 @@ PAGES = [
     "company",
     "accounts",
     "sign-out",
+    "preferences",
     "tokens",
     "nodes",
     "audit",
@@ -108,6 +109,19 @@ def test_the_theme_is_kept_by_the_server(watched: Any, scene: Scene) -> None:
     watched.reload()
     assert watched.evaluate("document.documentElement.dataset.theme") == "light"
     watched.goto(f"{scene.server.url}/")
+
+
+def test_a_visitor_takes_the_zone_of_this_device(chromium: Any, scene: Scene, signed_in: dict[str, Any]) -> None:
+    context = chromium.new_context(storage_state=signed_in, timezone_id="Asia/Kathmandu")
+    page = context.new_page()
+    page.goto(f"{scene.server.url}/preferences")
+    page.click("text=Use this device")
+    page.click("main form button.main")
+    page.locator("text=Saved for this browser").wait_for()
+    page.goto(f"{scene.server.url}/events")
+    # The browser calls it by its older name, which the machine may or may not offer.
+    assert page.locator("th", has_text="Accepted").inner_text() in {"Accepted, Kathmandu", "Accepted, Katmandu"}
+    context.close()
 
 
 def test_every_attempt_opens_at_once(watched: Any, scene: Scene) -> None:

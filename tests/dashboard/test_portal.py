@@ -195,3 +195,15 @@ def test_a_frame_whose_session_has_ended_says_so_instead_of_asking_for_a_token(f
     assert answer.status == 403
     assert b"This session has ended" in answer.body
     assert b'name="token"' not in answer.body
+
+
+def test_preferences_go_wherever_the_session_goes(framed: Server) -> None:
+    world = World.build(framed.call)
+    for browser, reach in (
+        (in_portal(framed, world.company), "SameSite=None; Partitioned; Secure"),
+        (Browser(framed).signed_in(world.tokens["viewer"]), "SameSite=Strict; Secure"),
+    ):
+        answer = browser.submit("/preferences", "/preferences", theme="dark", zone="Europe/Berlin")
+        assert len(answer.set_cookies) == 2
+        assert all(cookie.endswith(reach) for cookie in answer.set_cookies)
+        assert ("data-framed" in next(browser.see("/").of("html"))) == ("Partitioned" in reach)

@@ -29,10 +29,12 @@ from hookline.dashboard import (
     nodes,
     overview,
     portal,
+    preferences,
     reference,
     replaying,
     signing,
     subscriptions,
+    zones,
 )
 from hookline.dashboard.context import Dashboard, Page, Visit
 from hookline.dashboard.sessions import Session
@@ -88,6 +90,8 @@ ROUTES: Final = (
     Route("POST", "/sign-out/everywhere", signing.sign_out_everywhere, READERS),
     Route("GET", "/portal", portal.show, ANYONE),
     Route("POST", "/portal", portal.enter, ANYONE),
+    Route("GET", "/preferences", preferences.show, ANYONE),
+    Route("POST", "/preferences", preferences.save, ANYONE),
     Route("GET", "/docs", reference.show, ANYONE),
     Route("GET", "/", overview.show, READERS),
     Route("GET", "/find", finding.find, READERS),
@@ -169,6 +173,7 @@ class App:
         if scope["path"].startswith(assets.PREFIX):
             return f"{assets.PREFIX}{{name}}", self._asset(scope)
         request = Request(scope, receive)
+        zones.use(request.cookies)
         route, visit = None, None
         try:
             route = self._route(scope)

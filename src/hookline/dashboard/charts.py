@@ -310,7 +310,8 @@ def said_at(at: int, series: Series, now: int) -> str:
     if last - first < tallies.DAY_MS:
         return words.minute(at, at)
     day = words.date(at)[:-5]  # its year is this one, or the last
-    return day if cell_ms >= tallies.DAY_MS else f"{day}{words.SPACE}{words.minute(at, at)}" if now else day
+    is_whole_day = cell_ms >= tallies.DAY_MS and words.minute(at, at) == "00:00"  # a day is UTC's, whatever is told
+    return day if is_whole_day or not now else f"{day}{words.SPACE}{words.minute(at, at)}"
 
 
 def nice(value: int) -> int:

@@ -75,6 +75,7 @@ def _around(request: Request, visit: Visit | None, dashboard: Dashboard) -> dict
         "path": request.url.path,
         "visit": visit,
         "form_key": visit.session.form_key if visit else "",
+        "is_framed": visit is not None and dashboard.sessions.is_framed(visit.session),
         "now": dashboard.clock.wall_ms(),
         "is_development": dashboard.settings.is_development,
     }

@@ -1,12 +1,11 @@
 """Events as a list: what was accepted, newest first, and where each of it is now."""
 
-from datetime import UTC, datetime
 from typing import Final
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from hookline.clock import milliseconds
-from hookline.dashboard import searching, telling, words
+from hookline.clock import rfc3339
+from hookline.dashboard import searching, telling, words, zones
 from hookline.dashboard.context import Dashboard, Visit
 from hookline.dashboard.frame import page, with_query
 from hookline.dashboard.searching import Found
@@ -32,12 +31,14 @@ STATES: Final = (
 
 async def show(visit: Visit, dashboard: Dashboard) -> Response:
     """Answer a page of events."""
+    since, until = _instant(visit.query("from")), _instant(visit.query("to"))
+    if fixed := _fixed(visit, since, until):
+        return RedirectResponse(fixed, 303)
     now = dashboard.clock.wall_ms()
     catalogue = await dashboard.storage.catalogue()
     event_type = visit.query("eventType") if visit.query("eventType") in catalogue.types else ""
     state = next((state for state, _ in STATES if state == visit.query("state")), None)
     span = visit.query("span") if visit.query("span") in SPANS else ""
-    since, until = _instant(visit.query("from")), _instant(visit.query("to"))
     cursor, text = visit.query("cursor"), visit.query("q")
     try:
         wanted, refused = searching.wanted(text), ""
@@ -68,8 +69,8 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
             "eventType": event_type,
             "companyId": visit.query("companyId"),
             "span": span,
-            "from": visit.query("from") if since is not None else "",
-            "to": visit.query("to") if until is not None else "",
+            "from": words.field(since) if since is not None else "",
+            "to": words.field(until) if until is not None else "",
             "state": state or "",
         },
         refused=refused,
@@ -113,9 +114,17 @@ def _recipients(view: EventView, names: dict[int, str]) -> tuple[str, int]:
 
 
 def _instant(text: str) -> int | None:
-    """Read an instant as a browser's field sends it, in UTC; None for any other text."""
+    """Read an instant, as a browser's field sends it or with its offset; None for any other text."""
     try:
-        moment = datetime.fromisoformat(text)
-        return milliseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        return zones.read_field(text)
     except ValueError:
         return None
+
+
+def _fixed(visit: Visit, since: int | None, until: int | None) -> str | None:
+    """Return the address that means the same to readers in other zones; None where this one does."""
+    if zones.name() == zones.UTC_NAME:
+        return None
+    fixed = {name: rfc3339(at) for name, at in (("from", since), ("to", until)) if at is not None}
+    is_loose = any(not visit.query(name).endswith("Z") for name in fixed)
+    return with_query(visit, **fixed) if is_loose else None

@@ -1,11 +1,11 @@
 """Replays: what a subscription had or missed in some time, asked for, watched and cancelled."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
 from hookline.clock import rfc3339
+from hookline.dashboard import words, zones
 from hookline.dashboard.acting import INVALID, Answer
 from hookline.dashboard.acting import ask as ask_api
 from hookline.dashboard.context import Dashboard, Visit
@@ -75,8 +75,8 @@ async def _form(visit: Visit, dashboard: Dashboard, refused: Answer | None) -> R
         title="Replay deliveries",
         subscription=subscription,
         host=host_of(subscription),
-        begin=visit.said("from") or rfc3339(now - HOUR_MS)[:16],
-        end=visit.said("to") or rfc3339(now)[:16],
+        begin=visit.said("from") or words.field(now - HOUR_MS),
+        end=visit.said("to") or words.field(now),
         statuses=STATUSES,
         status=visit.said("status") if refused else "failed",
         detail=refused.detail if refused else "",
@@ -84,8 +84,8 @@ async def _form(visit: Visit, dashboard: Dashboard, refused: Answer | None) -> R
 
 
 def _instant(text: str) -> str:
-    """Return what a field of date and time says, as UTC; what is none is left for the API to refuse."""
+    """Return what a field of date and time says, for the API; what is none is left for it to refuse."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).isoformat()
+        return rfc3339(zones.read_field(text))
     except ValueError:
         return text

@@ -21,6 +21,7 @@ from hookline.sealing import Keyring, Unsealable
 
 SESSION_SECONDS: Final = 12 * 3_600
 """A day's or a night's work."""
+PREFERENCE_SECONDS: Final = 365 * 86_400
 NONCE_BYTES: Final = 16
 COOKIE_BYTES_MAX: Final = 2_048
 _CONTEXT: Final = "dashboard/session"
@@ -99,6 +100,17 @@ class Sessions:
         seconds = (session.expires_at - session.issued_at) // 1000
         return self._header(self._name_of(session), base64.urlsafe_b64encode(sealed).decode().rstrip("="), seconds)
 
+    def preference(self, session: Session, name: str, value: str) -> str:
+        """Return the `Set-Cookie` of something that a visitor prefers; it goes wherever the session's goes.
+
+        Scripts of ours change it, too.
+        """
+        return f"{name}={value}; Path=/; Max-Age={PREFERENCE_SECONDS}; {self._reach(is_framed=self.is_framed(session))}"
+
+    def is_framed(self, session: Session) -> bool:
+        """Tell whether the cookies of a session also go into frames of others."""
+        return self._is_framed and session.is_portal
+
     def ending(self) -> list[str]:
         """Return each `Set-Cookie` that it takes to end all sessions in this browser."""
         return [self._header(name, "", 0) for name in (self.cookie_name, self.portal_cookie_name)]
@@ -113,10 +125,12 @@ class Sessions:
 
         Partitioned: there it is one for each site that frames us, and no stranger's frame gets it.
         """
-        is_framed = self._is_framed and name == self.portal_cookie_name
+        reach = self._reach(is_framed=self._is_framed and name == self.portal_cookie_name)
+        return f"{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; {reach}"
+
+    def _reach(self, *, is_framed: bool) -> str:
         site = "None; Partitioned" if is_framed else "Strict"
-        secure = "; Secure" if self._is_secure or is_framed else ""
-        return f"{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite={site}{secure}"
+        return f"SameSite={site}{'; Secure' if self._is_secure or is_framed else ''}"
 
     def _opened_of(self, text: str) -> Session | None:
         if not text or len(text) > COOKIE_BYTES_MAX:

@@ -311,8 +311,8 @@ def next_step(delivery: DeliveryView, schedule: Sequence[int], now: int) -> Mark
 def _next_attempt(delivery: DeliveryView, schedule: Sequence[int], now: int) -> Markup:
     if delivery.due_at is None or delivery.due_at <= now:
         return Markup("The next attempt starts as soon as its turn comes.")
-    start = Markup("The next attempt starts in {}, at {} UTC.").format(
-        countdown(delivery.due_at, now), words.instant(delivery.due_at, now)
+    start = Markup("The next attempt starts in {}, at {} {}.").format(
+        countdown(delivery.due_at, now), words.instant(delivery.due_at, now), words.place()
     )
     left = max(0, len(schedule) - delivery.failures)
     if not delivery.failures:

@@ -1,13 +1,14 @@
-"""How numbers and instants read to a person. Pure.
+"""How numbers and instants read to a person. Pure but for the time zone, which the request carries.
 
-Units follow a no-break space. Instants are UTC and say so in the heading above them; a date stands where it is not
-today's.
+Units follow a no-break space. Instants are in the visitor's zone, and the heading above them says which; a date stands
+where it is not today's.
 """
 
 from datetime import UTC, datetime
 from typing import Final
 
 from hookline.clock import rfc3339
+from hookline.dashboard import zones
 
 SPACE: Final = "\u00a0"
 SECOND_MS: Final = 1_000
@@ -56,7 +57,7 @@ def wait(seconds: int) -> str:
 def instant(instant: int, now: int) -> str:
     """Say an instant to the millisecond, with its date where that is not today's."""
     moment, today = _moment(instant), _moment(now)
-    clock = rfc3339(instant)[11:23]
+    clock = _clock(moment)
     return clock if moment.date() == today.date() else f"{date(instant)}, {clock}"
 
 
@@ -74,8 +75,25 @@ def date(instant: int) -> str:
 
 
 def full(instant: int) -> str:
-    """Say an instant whole: `24 Nov 2026, 03:04:10.412 UTC`."""
-    return f"{date(instant)}, {rfc3339(instant)[11:23]} UTC"
+    """Say an instant whole: `24 Nov 2026, 03:04:10.412 UTC`, elsewhere with its offset behind: `UTC+01:00`."""
+    moment = _moment(instant)
+    offset = "" if moment.tzinfo is UTC else moment.isoformat()[-6:]
+    return f"{date(instant)}, {_clock(moment)} UTC{offset}"
+
+
+def zone() -> str:
+    """Name the zone of the times on this page: `UTC`, `Europe/Berlin`."""
+    return zones.name()
+
+
+def place() -> str:
+    """Name it in the heading of a column: `UTC`, `Berlin`."""
+    return zones.name().rpartition("/")[2].replace("_", " ")
+
+
+def field(instant: int) -> str:
+    """Write an instant for a field of date and time."""
+    return f"{_moment(instant):%Y-%m-%dT%H:%M}"
 
 
 def iso(instant: int) -> str:
@@ -119,4 +137,12 @@ def listed(parts: list[str]) -> str:
 
 
 def _moment(instant: int) -> datetime:
-    return datetime.fromtimestamp(instant / 1000, UTC)
+    moment = datetime.fromtimestamp(instant / 1000, UTC)
+    try:
+        return moment.astimezone(zones.current())
+    except OverflowError:  # at the ends of the calendar
+        return moment
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"

@@ -15,7 +15,7 @@ const themes = ["system", "light", "dark"];
 function nextTheme() {
   const name = themes[(themes.indexOf(root.dataset.theme ?? "system") + 1) % themes.length];
   if (name === "system") delete root.dataset.theme; else root.dataset.theme = name;
-  document.cookie = `theme=${name}; path=/; max-age=31536000; samesite=strict`;
+  document.cookie = `theme=${name}; path=/; max-age=31536000; samesite=${"framed" in root.dataset ? "none; secure; partitioned" : "strict"}`;
   all("[data-theme-name]").forEach((node) => { node.textContent = name[0].toUpperCase() + name.slice(1); });
 }
 
@@ -166,18 +166,7 @@ function click(event) {
   if (button.matches(".live")) setLive(!isLive());
 }
 
-// ---- a link that signs in: its code stands behind the #, which no server sees; it leaves the address before it is used
-function enter() {
-  const form = one("[data-enter]");
-  if (!form || location.hash.length < 2) return;
-  form.elements.code.value = location.hash.slice(1);
-  history.replaceState(null, "", location.pathname);
-  form.requestSubmit();
-}
-
-addEventListener("hashchange", enter);
 addEventListener("DOMContentLoaded", () => {
-  enter();
   tick();
   setInterval(tick, 1000);
   setTimeout(() => all(".toast").forEach((toast) => toast.remove()), 6000);

@@ -1,0 +1,34 @@
+"""What a visitor prefers in this browser: theme and time zone, in cookies, signed in or not."""
+
+from typing import Final
+
+from starlette.responses import RedirectResponse, Response
+
+from hookline.dashboard import zones
+from hookline.dashboard.context import Dashboard, Visit
+from hookline.dashboard.frame import THEMES, page
+
+SYSTEM: Final = "system"
+
+
+async def show(visit: Visit, dashboard: Dashboard) -> Response:
+    """Answer the form."""
+    if visit.principal is None:
+        visit.cookies.append(dashboard.sessions.cookie(visit.session))
+    return _shown(visit, dashboard)
+
+
+async def save(visit: Visit, dashboard: Dashboard) -> Response:
+    """Keep what was chosen in this browser."""
+    theme, zone = visit.said("theme"), visit.said("zone")
+    if theme not in {SYSTEM, *THEMES} or not zones.is_offered(zone):
+        return _shown(visit, dashboard, 400)
+    for name, value in (("theme", theme), (zones.COOKIE, zone)):
+        visit.cookies.append(dashboard.sessions.preference(visit.session, name, value))
+    return RedirectResponse("/preferences?done=preferred", 303)
+
+
+def _shown(visit: Visit, dashboard: Dashboard, status: int = 200) -> Response:
+    return page(
+        visit, dashboard, "preferences.html", status, title="Preferences", regions=zones.offered(), zone=zones.name()
+    )
