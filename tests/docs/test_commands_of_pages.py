@@ -13,6 +13,7 @@ from e2e.harness import CLEAN, OPERATOR_TOKEN, Client, Server
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 PAGES: Final = {
+    "subscribing.md": ('"secret":"whsec_', '"deliveryId":', '"totalElements":', '"active":false'),
     "publishing.md": ('"deliveries":0', "order-4712-paid"),
     "operational-events.md": ('"secret":"whsec_', "delivery.dead"),
     "accounts.md": ('"accessToken":"hkl_mem_', '"access_token":"hkl_mem_'),
@@ -39,13 +40,14 @@ def test_every_command_of_the_page_is_answered_well(server: Server, operator: Cl
     blocks = re.findall(r"^```sh\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     commands = [block for block in blocks if not block.startswith("export ")]
     company = operator.company()
+    token = operator.member_of(company).token if "hkl_mem_" in blocks[0] else OPERATOR_TOKEN
     account = operator.made("POST", f"/v1/companies/{company}/accounts", {"username": f"program-{page}"})
     run = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\necho\n".join(commands)],
         env={
             **CLEAN,
             "HOOKLINE_URL": server.url,
-            "HOOKLINE_TOKEN": OPERATOR_TOKEN,
+            "HOOKLINE_TOKEN": token or "",
             "COMPANY": str(company),
             "CALLBACK_URL": "http://127.0.0.1:9099/",
             "CLIENT_ID": account["clientId"],

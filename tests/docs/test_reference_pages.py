@@ -11,10 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hookline import circuit
 from hookline.api import problem
-from hookline.api.openapi import OPERATIONS
+from hookline.api.openapi import OPERATIONS, document
 from hookline.clock import SystemClock
+from hookline.dashboard.reference import shapes
 from hookline.lifecycle import Reason
-from hookline.model import OPERATIONAL_TYPES, InactiveReason
+from hookline.model import OPERATIONAL_TYPES, InactiveReason, Policies
 from hookline.telemetry import Telemetry
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
@@ -73,6 +74,21 @@ def test_the_page_on_operational_events_lists_each_with_its_reasons() -> None:
     named = {event_type: set(re.findall(r"`(\w+)`:", text)) for event_type, text in documented.items()}
     assert named[circuit.Change.DEACTIVATED] == set(InactiveReason) - {InactiveReason.PAUSED}
     assert named[circuit.DEAD] == set(Reason) - {Reason.DELETED, Reason.ERASED}, "those two are cancelled, not dead"
+
+
+def test_the_page_on_subscribing_lists_every_member_with_its_default() -> None:
+    """Of the members that may be left out; `callbackUrl` may not."""
+    documented = {
+        name: cells[1] for cells in rows("subscribing.md", "member") for name in re.findall(r"`(\w+)`", cells[0])
+    }
+    made = {shape.name: shape for shape in shapes(document())}
+    members = [*made["NewSubscription"].members, *made["NewSubscriptionOfVersion2"].members]
+
+    assert set(documented) == {member.name for member in members if not member.is_required}
+    policies = Policies()
+    assert documented["timeoutSeconds"] == str(policies.timeout_seconds)
+    assert documented["maxInFlight"] == str(policies.max_in_flight)
+    assert documented["ordered"] == str(policies.ordered).lower()
 
 
 def test_the_api_page_lists_every_call(tmp_path: Path) -> None:
