@@ -498,6 +498,21 @@ async def test_what_was_handed_back_unsent_is_restored_too(storage: Storage, clo
     assert ((await now(storage, replay)).state, (await now(storage, replay)).done) == (CANCELLED, 0)
 
 
+async def test_what_another_puts_back_is_sent_and_raises_the_total(storage: Storage, clock: HandClock) -> None:
+    await populate(storage, {101: [1001]})
+    for _ in range(3):
+        await ended(storage, GIVEN_UP)
+        clock.now += 1_000
+    first = await asked(storage, status=DEAD, from_at=clock.now - 2_000, to_at=clock.now - 1_000)
+    await stepped(storage)
+    second = await asked(storage, status=DEAD)
+    assert (first.total, second.total) == (1, 2)
+    assert await storage.cancel_replay(first.id)
+    assert len(await to_the_end(storage, second)) == 3
+    found = await now(storage, second)
+    assert (found.total, found.done) == (3, 3)
+
+
 async def test_somebody_s_redelivery_survives_the_cancelling(storage: Storage, clock: HandClock) -> None:
     await populate(storage, {101: [1001]})
     await ended(storage, None, None)

@@ -135,9 +135,10 @@ _ADVANCE: Final = """
 UPDATE replays SET cursor = $4, state = $5
 WHERE bucket = any($1::smallint[]) AND id = $2 AND subscription_id = $3"""
 _COUNT_DONE: Final = """
-UPDATE replays AS r SET done = r.done + more.done
+UPDATE replays AS r SET done = r.done + more.done, total = greatest(r.total, r.done + more.done)
 FROM unnest($2::bigint[], $3::integer[], $4::bigint[]) AS more (id, subscription_id, done)
 WHERE r.bucket = any($1::smallint[]) AND r.id = more.id AND r.subscription_id = more.subscription_id"""
+"""What another replay had open as this one was counted, and then put back, is found here as well."""
 
 _PARTS: Final = """
 SELECT subscription_id, state FROM replays WHERE bucket = any($1::smallint[]) AND id = $2

@@ -110,7 +110,10 @@ _NOTE: Final = Bulk(
 )
 _SHAPE: Final = "SELECT payload_version FROM subscriptions WHERE id = ?"
 _ADVANCE: Final = "UPDATE replays SET cursor = ?3, state = ?4 WHERE id = ?1 AND subscription_id = ?2"
-_COUNT_DONE: Final = "UPDATE replays SET done = done + ?3 WHERE id = ?1 AND subscription_id = ?2"
+_COUNT_DONE: Final = (
+    "UPDATE replays SET done = done + ?3, total = max(total, done + ?3) WHERE id = ?1 AND subscription_id = ?2"
+)
+"""What another replay had open as this one was counted, and then put back, is found here as well."""
 
 _CANCEL: Final = (
     "UPDATE replays SET state = 'cancelled' WHERE id = ? AND (state = 'running' OR subscription_id = 0)"
