@@ -74,7 +74,7 @@ pages: $(READY) ## write the pages that are generated from code
 	$(BIN)/python docs/lifecycle.py
 
 docs: $(READY) $(DOCS)/.ready ## build the documentation in site/; a link that leads nowhere is an error
-	$(BIN)/python docs/api.py docs
+	$(BIN)/python docs/api.py .
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 
 wheel: $(READY) ## build the wheel in dist/; what it holds is tested by tests/deploy
@@ -95,7 +95,7 @@ lock: $(READY) ## resolve the dependencies again
 	$(COMPILE) --upgrade --group pyproject.toml:docs -o requirements-docs.lock
 
 clean: ## remove the virtual environment and all caches
-	rm -rf $(VENV) $(FAILOVER) $(DOCS) site docs/api.md docs/openapi.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(FAILOVER) $(DOCS) site build docs/openapi.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

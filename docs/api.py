@@ -1,4 +1,4 @@
-"""Write the API reference, and the OpenAPI description that it is made of, for the site of `make docs`."""
+"""Write what docs/api.md includes, and the OpenAPI description that it is made of, for the site of `make docs`."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,11 @@ from hookline.api.openapi import document
 from hookline.dashboard.reference import Answer, Call, Member, Shape, groups, shapes
 
 
-def page() -> str:
-    """Render the page: every call under its tag, then every shape."""
+def reference() -> str:
+    """Render every call under its tag, then every shape."""
     description = document()
     names = {shape.name for shape in shapes(description)}
-    parts = [
-        "# API\n",
-        "For programs: [openapi.json](openapi.json), OpenAPI 3.1. Every server has both: `/docs`, `/openapi.json`.\n",
-    ]
+    parts = ["For programs: [openapi.json](openapi.json), OpenAPI 3.1.\n"]
     for tag, calls in groups(description).items():
         parts += [f"\n## {tag.capitalize()}\n", *(part for call in calls for part in _call(call, names))]
     parts += ["\n## Shapes\n", *(part for shape in shapes(description) for part in _shape(shape, names))]
@@ -67,6 +64,7 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    directory = Path(sys.argv[1])
-    (directory / "api.md").write_text(page(), encoding="utf-8")
-    (directory / "openapi.json").write_bytes(msgspec.json.format(msgspec.json.encode(document()), indent=2))
+    root = Path(sys.argv[1])
+    (root / "build" / "docs").mkdir(parents=True, exist_ok=True)
+    (root / "build" / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
+    (root / "docs" / "openapi.json").write_bytes(msgspec.json.format(msgspec.json.encode(document()), indent=2))

@@ -15,8 +15,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
 UNNESTED = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 """These tests may be run by make itself."""
-MADE = {"api.md"}
-"""Written by `make docs`, and in no clone."""
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -112,7 +110,7 @@ def dead(page: Path) -> list[str]:
     found = []
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = page.parent / path if path else page
-        if "://" in path or path in MADE:
+        if "://" in path:
             continue
         if not target.exists() or (anchor and anchor not in anchors(target)):
             found.append(f"{path}#{anchor}")

@@ -92,9 +92,12 @@ def test_the_page_on_subscribing_lists_every_member_with_its_default() -> None:
 
 
 def test_the_api_page_lists_every_call(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
     subprocess.run([sys.executable, DOCS / "api.py", tmp_path], check=True)
     found = re.findall(
-        r'^### <span class="method">(\w+)</span> `(\S+)`', (tmp_path / "api.md").read_text(), re.MULTILINE
+        r'^### <span class="method">(\w+)</span> `(\S+)`',
+        (tmp_path / "build" / "docs" / "reference.md").read_text(),
+        re.MULTILINE,
     )
 
     assert sorted(found) == sorted(OPERATIONS)

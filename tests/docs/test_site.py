@@ -34,7 +34,7 @@ def copied(place: Path) -> Path:
     pages = place / "docs"
     shutil.copytree(ROOT / "docs", pages)
     shutil.copy(ROOT / "mkdocs.yml", place)
-    subprocess.run([sys.executable, ROOT / "docs" / "api.py", pages], check=True)
+    subprocess.run([sys.executable, ROOT / "docs" / "api.py", place], check=True)
     return pages
 
 
