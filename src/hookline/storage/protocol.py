@@ -720,7 +720,8 @@ class Storage(Protocol):
 
         An ended delivery goes when its company's retention (or `retention_ms`) has passed since its end, its attempts
         with it at the latest; an event, and with it its id, when none of its deliveries is left and it is older than
-        that itself. What is open stays, with all that it needs. Counts whole days, as `expire_held`.
+        that itself. What is open stays, with all that it needs. Counts whole days, as `expire_held`. Revisions go that
+        no event is matched under, and replays that ended and were asked for before `retention_ms`.
         """
         ...
 

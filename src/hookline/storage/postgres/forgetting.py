@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from hookline import circuit, lifecycle
 from hookline.lifecycle import Move, Reason
 from hookline.storage.auditing import KEPT_MS
-from hookline.storage.postgres import buckets, notices
+from hookline.storage.postgres import buckets, notices, pruning
 from hookline.storage.postgres.database import Database, Transaction
 from hookline.storage.postgres.notices import Note
 from hookline.storage.postgres.settling import ENDED_COLUMNS
@@ -139,7 +139,7 @@ class Walk:
             return None
         spans = await connection.fetchrow(_SPANS)
         shortest, longest = [retention_ms if days is None else days * DAY_MS for days in spans]
-        if shortest >= retention_ms >= longest and self._place > 0:
+        if shortest >= retention_ms >= longest and self._place >= _NOT_BY_DAYS:
             return None  # all keep their rows for as long as days last
         before = first_id_of_day(transaction.wall - min(shortest, retention_ms))
         last: int | None = await _WALKED[self._place](transaction, _Part(retention_ms, self._after, before, limit))
@@ -191,10 +191,28 @@ async def _forget_events(transaction: Transaction, part: _Part) -> int | None:
     return keys[-1]
 
 
+async def _forget_replays(transaction: Transaction, part: _Part) -> int | None:
+    return part.after if await pruning.forget_replays(transaction, part.retention_ms, part.limit) else None
+
+
+async def _forget_types(transaction: Transaction, _part: _Part) -> None:
+    await pruning.forget_types(transaction)
+
+
+async def _forget_routes(transaction: Transaction, part: _Part) -> int | None:
+    return await pruning.forget_routes(transaction, part.after, part.limit)
+
+
 _WALKED: Final[tuple[Callable[[Transaction, _Part], Awaitable[int | None]], ...]] = (
     _forget_audit,
+    _forget_replays,
+    _forget_types,
+    _forget_routes,
     _forget_attempts,
     _forget_ended,
     _forget_events,
 )
-"""In this order: what is forgotten first keeps nothing of what comes after it."""
+"""In this order: what is forgotten first keeps nothing of what comes after it, and what days alone would keep comes
+first."""
+_NOT_BY_DAYS: Final = 4
+"""So many of them are walked over whatever the retention."""

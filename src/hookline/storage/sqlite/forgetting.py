@@ -15,6 +15,7 @@ from hookline.lifecycle import Move, Reason
 from hookline.storage.auditing import KEPT_MS
 from hookline.storage.rows import DAY_BITS, DAY_MS, DAYS_BEGIN_AT, first_id_of_day
 from hookline.storage.sqlite import notices
+from hookline.storage.sqlite.pruning import Pruning
 from hookline.storage.sqlite.transaction import Transaction, json_ids
 
 PAGES_GIVEN_BACK: Final = 250
@@ -80,6 +81,7 @@ class Walk:
 
     def __init__(self) -> None:
         self._after = 0
+        self._pruning = Pruning()
 
     def step(self, transaction: Transaction, retention_ms: int, limit: int) -> bool:
         """Go on by one step; True: there is more to do at once."""
@@ -89,9 +91,10 @@ class Walk:
             if _forget(transaction, keys, retention_ms, limit):
                 self._after = keys[-1]
             return True
-        self._after = 0
         outlived = transaction.run(_FORGET_AUDIT, (transaction.wall - KEPT_MS, limit))
-        return bool(outlived) or _give_back(transaction)
+        is_more = bool(outlived) or self._pruning.step(transaction, retention_ms, limit) or _give_back(transaction)
+        self._after = horizon if is_more else 0
+        return is_more
 
 
 def _forget(transaction: Transaction, keys: Sequence[int], retention_ms: int, limit: int) -> bool:
