@@ -133,6 +133,14 @@ def test_signing_out_ends_both(server: Server, world: World) -> None:
     assert browser.get("/").status == 303
 
 
+def test_a_cookie_copied_from_a_portal_is_worth_nothing_once_it_is_signed_out(server: Server, world: World) -> None:
+    browser, thief = in_portal(server, world.company), Browser(server)
+    thief.cookies = dict(browser.cookies)
+    assert thief.get("/").status == 200
+    assert browser.submit("/sign-out", "/sign-out").status == 303
+    assert thief.get("/").status == 303
+
+
 def test_a_portals_cookie_is_worth_nothing_under_the_other_name(server: Server, world: World) -> None:
     browser = in_portal(server, world.company)
     browser.cookies = {"hookline": browser.cookies["hookline-portal"]}

@@ -81,6 +81,11 @@ def test_signing_out_ends_the_session(member: Browser) -> None:
     assert member.get("/").status == 303
 
 
+def test_signing_out_leaves_a_token_to_whoever_else_uses_it(member: Browser, server: Server, world: World) -> None:
+    assert member.submit("/sign-out", "/sign-out").status == 303
+    assert server.call("GET", "/v1/me", token=world.tokens["member"]).status == 200
+
+
 def test_a_revoked_token_ends_its_sessions(server: Server, world: World) -> None:
     made = server.call("POST", f"/v1/companies/{world.company}/tokens", {"name": "soon gone", "role": "viewer"}).json
     browser = Browser(server).signed_in(made["token"])

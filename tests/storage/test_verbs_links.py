@@ -64,6 +64,22 @@ async def test_a_pass_stands_in_no_list_is_not_revoked_by_id_and_makes_no_cache_
     assert await storage.change_counter() == before
 
 
+async def test_a_pass_is_revoked_by_itself_and_other_tokens_never_so(storage: Storage) -> None:
+    await populate(storage, {101: []})
+    await storage.create_link(a_link())
+    session = await redeem(storage, a_link())
+    assert isinstance(session, Token)
+    ordinary = replace(session, id=32, hash=digest(b"ordinary"), is_pass=False)
+    await storage.create_token(ordinary)
+    before = await storage.change_counter()
+    assert await storage.revoke_pass(session.id)
+    assert await storage.change_counter() > before
+    assert not await storage.revoke_pass(session.id)
+    assert not await storage.revoke_pass(ordinary.id)
+    assert await storage.token_by_hash(session.hash) is None
+    assert await storage.token_by_hash(ordinary.hash) == ordinary
+
+
 async def test_of_many_who_exchange_a_link_at_once_one_gets_in(storage: Storage) -> None:
     await populate(storage, {101: []})
     for number in range(5):

@@ -63,8 +63,11 @@ async def ask(visit: Visit, dashboard: Dashboard) -> Response:
 
 
 async def sign_out(visit: Visit, dashboard: Dashboard) -> Response:
-    """End the session in this browser."""
+    """End the session in this browser, and the pass that was made for it: a copied cookie is worth nothing then."""
     visit.cookies.extend(dashboard.sessions.ending())
+    token_id = visit.principal.token_id if visit.principal else None
+    if token_id is not None and await dashboard.storage.revoke_pass(token_id):
+        dashboard.authenticator.forget()
     return RedirectResponse("/sign-in", 303)
 
 

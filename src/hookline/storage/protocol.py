@@ -887,6 +887,10 @@ class Storage(Protocol):
         """Remove a token; False: this company (or the installation) has no such token."""
         ...
 
+    async def revoke_pass(self, token_id: int) -> bool:
+        """Remove a pass; False: there is no pass of this id."""
+        ...
+
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
         """Read a token by the SHA-256 of what the bearer shows; expiry is the caller's to judge."""
         ...

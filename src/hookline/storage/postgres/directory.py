@@ -30,6 +30,7 @@ ON CONFLICT DO NOTHING RETURNING id"""
 _REVOKE: Final = """
 DELETE FROM tokens
 WHERE id = $2::bigint AND company_id IS NOT DISTINCT FROM $1::bigint AND NOT is_pass RETURNING id"""
+_REVOKE_PASS: Final = "DELETE FROM tokens WHERE id = $1::bigint AND is_pass RETURNING id"  # noqa: S105 - SQL
 _TOKENS: Final = f"{_TOKEN} WHERE company_id = $1::bigint AND NOT is_pass AND id > $2::bigint ORDER BY id LIMIT $3"
 _TOKENS_OF_NONE: Final = f"{_TOKEN} WHERE company_id IS NULL AND NOT is_pass AND id > $1::bigint ORDER BY id LIMIT $2"
 
@@ -143,6 +144,11 @@ async def share_company(transaction: Transaction, company_id: int) -> bool:
 async def revoke_token(transaction: Transaction, company_id: int | None, token_id: int) -> bool:
     """Remove a token of this company, or of none."""
     return await noted(transaction, await transaction.connection.fetchval(_REVOKE, company_id, token_id))
+
+
+async def revoke_pass(transaction: Transaction, token_id: int) -> bool:
+    """Remove a pass."""
+    return await noted(transaction, await transaction.connection.fetchval(_REVOKE_PASS, token_id))
 
 
 async def tokens(connection: Any, company_id: int | None, after_id: int, limit: int) -> Page[Token]:

@@ -376,6 +376,9 @@ class PostgresStorage:
     async def revoke_token(self, company_id: int | None, token_id: int, *, change: Change | None = None) -> bool:
         return await self._change(lambda transaction: directory.revoke_token(transaction, company_id, token_id), change)
 
+    async def revoke_pass(self, token_id: int) -> bool:
+        return await self._change(lambda transaction: directory.revoke_pass(transaction, token_id), None)
+
     async def token_by_hash(self, token_hash: bytes) -> Token | None:
         return await self._database.read_soon(lambda connection: directory.token_by_hash(connection, token_hash))
 

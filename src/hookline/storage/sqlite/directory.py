@@ -112,6 +112,11 @@ def revoke_token(transaction: Transaction, company_id: int | None, token_id: int
     return noted(transaction, transaction.run(sql, (token_id, company_id)))
 
 
+def revoke_pass(transaction: Transaction, token_id: int) -> bool:
+    """Remove a pass."""
+    return noted(transaction, transaction.run("DELETE FROM tokens WHERE id = ? AND is_pass = 1", (token_id,)))
+
+
 def tokens(connection: apsw.Connection, company_id: int | None, after_id: int, limit: int) -> Page[Token]:
     """Read a page of the tokens of one company, or of none."""
     sql = f"{_TOKEN} WHERE company_id IS ? AND is_pass = 0 AND id > ? ORDER BY id LIMIT ?"
