@@ -69,7 +69,7 @@ class Day:
             elsewhere.submit(asyncio.run, living).result()
         server.restart()
         operator.made("PATCH", f"/v1/webhooks/{subscriptions['blueharbor.example']}", {"active": False})
-        return cls(server, server.client(), companies, subscriptions)
+        return cls(server, operator, companies, subscriptions)
 
     def close(self) -> None:
         """End everything."""

@@ -20,7 +20,7 @@ NONE: Final = "none"
 """Said of a share or a span of nothing."""
 LATEST: Final = 10_000
 """Attempts among which the last success is looked for."""
-PER: Final = {"1h": "2 minutes", "24h": "half hour", "7d": "4 hours", "30d": "12 hours"}
+PER: Final = {"1h": "2 minutes", "24h": "half hour", "7d": "4 hours", "30d": "day"}
 PER_COMPANIES: Final = {"24h": "hour", "7d": "day", "30d": "day"}
 PER_SMALL: Final = {"24h": "hour", "7d": "4 hours", "30d": "day"}
 

@@ -46,7 +46,7 @@ RANGES: Final = (
         "30d",
         "the last 30 days",
         30 * DAY_MS,
-        {Level.INSTALLATION: (HOUR_MS, 12 * HOUR_MS), Level.COMPANY: (DAY_MS, DAY_MS)},
+        {Level.INSTALLATION: (HOUR_MS, DAY_MS), Level.COMPANY: (DAY_MS, DAY_MS)},
     ),
 )
 USUAL: Final = RANGES[1]
