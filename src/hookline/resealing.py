@@ -29,12 +29,15 @@ class Resealed(Struct, frozen=True, kw_only=True):
     """Sealed with the first key already."""
     closed: tuple[int, ...]
     """Ids of those that no key at hand opens: they stay as they are."""
+    damaged: tuple[int, ...] = ()
+    """Ids of those whose rows cannot be read, likewise."""
 
 
 async def reseal(storage: Storage, keyring: Keyring, progress: Callable[[int], None] = lambda _seen: None) -> Resealed:
     """Walk all subscriptions and seal again what is not current; `progress` is told how many were seen."""
     sealed = current = seen = 0
     closed: list[int] = []
+    damaged: list[int] = []
     after_id: int | None = 0
     while after_id is not None:
         query = SubscriptionQuery(company_id=None, versions=tuple(PayloadVersion), after_id=after_id, limit=PAGE)
@@ -48,9 +51,10 @@ async def reseal(storage: Storage, keyring: Keyring, progress: Callable[[int], N
             except Unsealable:
                 closed.append(subscription.id)
             seen += 1
+        damaged += page.unreadable
         progress(seen)
         after_id = page.next_after_id
-    return Resealed(sealed=sealed, current=current, closed=tuple(closed))
+    return Resealed(sealed=sealed, current=current, closed=tuple(closed), damaged=tuple(damaged))
 
 
 async def _reseal_one(storage: Storage, subscription: Subscription, keyring: Keyring) -> bool:

@@ -49,7 +49,6 @@ from hookline.sealing import Keyring, Unsealable
 from hookline.storage.inspection import SUBSCRIPTIONS_MAX, Inspection
 from hookline.storage.migrate import migrations
 from hookline.storage.protocol import Storage, SubscriptionQuery
-from hookline.storage.rows import DAMAGE
 from hookline.tallying import Tallying
 from hookline.telemetry import Telemetry
 from hookline.tokens import new_token
@@ -129,10 +128,8 @@ async def inspect(settings: Settings) -> Inspection:
 
 async def _subscriptions(storage: Storage) -> dict[str, Any]:
     query = SubscriptionQuery(company_id=None, versions=tuple(PayloadVersion), limit=SUBSCRIPTIONS_MAX)
-    try:
-        return {"subscriptions": (await storage.subscriptions(query)).items}
-    except DAMAGE as error:
-        return {"unreadable": type(error).__name__}
+    found = await storage.subscriptions(query)
+    return {"subscriptions": found.items, "unreadable": found.unreadable}
 
 
 async def addresses_of(settings: Settings, host: str) -> Answer:
@@ -333,13 +330,13 @@ async def _check_key(storage: Storage, keyring: Keyring) -> None:
         found = await storage.subscriptions(SubscriptionQuery(company_id=None, versions=tuple(PayloadVersion), limit=1))
         for subscription in found.items:
             credentials.open_secrets(subscription, keyring)
+        if found.unreadable:
+            log.error("subscription %d is damaged: whether the key fits was not checked", found.unreadable[0])
     except Unsealable as error:
         raise StartRefused(
             "HOOKLINE_SECRET_KEY does not open the secrets in this database. "
             "Start with the key that sealed them; a new one goes before it, with a comma between."
         ) from error
-    except DAMAGE:
-        log.exception("the first subscription cannot be read: whether the key fits this database was not checked")
 
 
 def _engine(

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
+import apsw
 import pytest
 
 from api.loopback import Answer, Server
@@ -308,6 +310,23 @@ def test_deleting_answers_204_and_again_404(member: Call) -> None:
     for method, body in (("DELETE", None), ("GET", None), ("PATCH", {"active": True})):
         assert member(method, path, body).status == 404
     assert member("GET", f"{path}/deliveries").status == 404
+
+
+def test_a_damaged_subscription_hides_no_other_and_can_be_deleted_by_its_own_company_alone(
+    server: Server, world: World, member: Call
+) -> None:
+    whole, broken = _create(member)["id"], _create(member)["id"]
+    with closing(apsw.Connection(server.faults._storage._path)) as direct:  # type: ignore[attr-defined]
+        direct.execute("UPDATE subscriptions SET policies = '[' || policies WHERE id = ?", (broken,))
+
+    for narrowed in ("", f"?companyId={world.company}"):
+        listed = [each["id"] for each in server.call("GET", f"/v1/webhooks{narrowed}").json]
+        assert whole in listed
+        assert broken not in listed
+    assert [each["id"] for each in member("GET", "/v1/webhooks").json] == [whole]
+    assert server.call("DELETE", f"/v1/webhooks/{broken}", token=world.other_member).status == 404
+    assert member("DELETE", f"/v1/webhooks/{broken}").status == 204
+    assert member("DELETE", f"/v1/webhooks/{broken}").status == 404
 
 
 def test_what_waits_is_cancelled_by_a_delete(server: Server, world: World, member: Call) -> None:

@@ -116,7 +116,7 @@ def test_after_a_rotation_the_old_key_may_be_dropped(here: Workplace) -> None:
     assert closed.returncode == 1
     assert "Drop no key" in closed.stderr
     done = here.run("keys", "rotate", "--json", HOOKLINE_SECRET_KEY=f"{OTHER_KEY},{first}")
-    assert json.loads(done.stdout) == {"sealed": 1, "current": 0, "closed": []}
+    assert json.loads(done.stdout) == {"sealed": 1, "current": 0, "closed": [], "damaged": []}
     here.start("serve", "--port", "0", HOOKLINE_SECRET_KEY=OTHER_KEY).wait_for("hookline ready on ")
 
 

@@ -84,6 +84,7 @@ def test_what_is_well_is_said_to_be_well() -> None:
         ({"schema": 3}, State.ERROR, "newer Hookline"),
         ({"damage": ("row 3 missing from index",)}, State.ERROR, "restore"),
         ({"guarantees": (Guarantee(name="fsync", found="off", wanted="on"),)}, State.ERROR, "has to be on"),
+        ({"unreadable": (1001,)}, State.ERROR, "Restore these rows"),
         ({"free_bytes": 1 << 20}, State.WARNING, "503"),
         ({"backlog": Backlog(open=5, oldest_due_ms=120_000)}, State.WARNING, "HOOKLINE_ROLES"),
     ],

@@ -72,6 +72,31 @@ async def test_what_no_key_opens_stays_and_is_told_and_stops_nothing(storage: St
     assert opened(closed, Keyring([b"x" * 32]))
 
 
+async def test_what_is_damaged_stays_and_is_told_and_stops_nothing(storage: Storage) -> None:
+    await populate(storage, {101: []})
+    for number in (1001, 1002):
+        await sealed_with(storage, number, Keyring([OLD]))
+
+    done = await reseal(cast("Storage", Damaging(storage, 1001)), Keyring([NEW, OLD]))
+    assert done == Resealed(sealed=1, current=0, closed=(), damaged=(1001,))
+
+
+class Damaging:
+    """A storage that cannot read one subscription of its pages."""
+
+    def __init__(self, storage: Storage, broken: int) -> None:
+        self._storage = storage
+        self._broken = broken
+
+    async def subscriptions(self, query: SubscriptionQuery) -> object:
+        page = await self._storage.subscriptions(query)
+        items = tuple(each for each in page.items if each.id != self._broken)
+        return structs.replace(page, items=items, unreadable=(self._broken,))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._storage, name)
+
+
 async def test_more_than_one_page_is_walked(storage: Storage) -> None:
     await populate(storage, {101: range(1001, 1001 + PAGE + 1)})
     seen: list[int] = []

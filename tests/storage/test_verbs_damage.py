@@ -29,10 +29,10 @@ from storage_samples import (
 from hookline import circuit, replays
 from hookline.announcing import Announcer, announcement_of
 from hookline.lifecycle import GiveUp, Reason
-from hookline.model import BUILT_IN_COMPANY_ID, DeliveryState, Policies, ReplayState, Subscription
+from hookline.model import BUILT_IN_COMPANY_ID, DeliveryState, PayloadVersion, Policies, ReplayState, Subscription
 from hookline.publishing import Publisher
 from hookline.storage.postgres import PostgresStorage
-from hookline.storage.protocol import Fence, NewReplay, Published, Storage, Unreadable
+from hookline.storage.protocol import Fence, NewReplay, Published, Storage, SubscriptionQuery, Unreadable
 from hookline.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.anyio
@@ -180,6 +180,29 @@ async def test_events_are_matched_for_a_damaged_subscription_as_for_a_whole_one(
     await damage(sql)
     assert await storage.routes([101]) == whole
     assert [route.filter for route in whole[101].routes] == ['{"n":1}', None]
+
+
+@pytest.mark.parametrize("sql", [*SUBSCRIPTION, "UPDATE subscriptions SET callback_url = {no_text} WHERE id = 1001"])
+async def test_a_damaged_subscription_hides_no_other_in_a_list_and_can_be_deleted(
+    storage: Storage, damage: Damage, sql: str
+) -> None:
+    if "no_text" in sql and isinstance(storage, PostgresStorage):
+        pytest.skip("PostgreSQL stores no such text")
+    await populate(storage, {101: [1001, 1002, 1003], 102: [1004]})
+    await damage(sql.replace("{no_text}", "CAST(x'68e2' AS TEXT)"))
+
+    def asked(after_id: int, limit: int | None, company_id: int | None = 101) -> SubscriptionQuery:
+        return SubscriptionQuery(company_id=company_id, versions=tuple(PayloadVersion), after_id=after_id, limit=limit)
+
+    whole = await storage.subscriptions(asked(0, None))
+    assert ([each.id for each in whole.items], whole.unreadable) == ([1002, 1003], (1001,))
+    everybody = await storage.subscriptions(asked(0, 3, None))
+    assert ([each.id for each in everybody.items], everybody.unreadable) == ([1002, 1003], (1001,))
+    assert everybody.next_after_id == 1003
+    alone = await storage.subscriptions(asked(1000, 1))
+    assert (alone.items, alone.unreadable, alone.next_after_id) == ((), (1001,), 1001)
+    assert await storage.delete_subscription(1001)
+    assert (await storage.subscriptions(asked(0, None))).unreadable == ()
 
 
 async def test_what_a_node_cannot_serve_is_left_to_others(storage: Storage) -> None:

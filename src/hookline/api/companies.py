@@ -88,12 +88,12 @@ async def delete(request: Request, api: Api) -> Response:
     cascade = query_boolean(request, "cascade")
     company = _changeable(await _found(request, api))
     everything = SubscriptionQuery(company_id=company.id, versions=tuple(PayloadVersion))
-    its_subscriptions = (await api.storage.subscriptions(everything)).items
+    its_subscriptions = await api.storage.subscriptions(everything)
     gone = change_of(request, Action.COMPANY_DELETED, company.id, company.id)
     match await api.storage.delete_company(company.id, cascade=cascade, change=gone):
         case CompanyDeletion.DELETED:
             api.authenticator.forget()
-            await nothing_starts([subscription.id for subscription in its_subscriptions], api)
+            await nothing_starts([*[each.id for each in its_subscriptions.items], *its_subscriptions.unreadable], api)
             return no_content()
         case CompanyDeletion.NOT_FOUND:
             raise no_such_id()

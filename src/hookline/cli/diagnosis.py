@@ -3,7 +3,7 @@
 Each function judges one subject, from values that others have read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -78,8 +78,9 @@ def of_settings(environment: Mapping[str, str]) -> tuple[Settings | None, list[F
     except StartRefused as refusal:
         return None, [*slips, error("settings", str(refusal))]
     said = sum(1 for name in environment if name.startswith("HOOKLINE_"))
+    variables = "1 variable" if said == 1 else f"{said} variables"
     mode = "development" if settings.is_development else "production"
-    return settings, [*slips, ok("settings", f"{mode} mode, {said} variables set, all of them readable.")]
+    return settings, [*slips, ok("settings", f"{mode} mode, {variables} set, all readable.")]
 
 
 # --- database --------------------------------------------------------------------------------------------------------
@@ -103,6 +104,12 @@ def of_database(settings: Settings, found: Inspection) -> Iterator[Finding]:
         )
     for damage in found.damage:
         yield error("database", f"damaged: {damage}", "Stop the server and restore the last good `hookline backup`.")
+    if found.unreadable:
+        yield error(
+            "database",
+            f"{_counted(len(found.unreadable))} with a damaged row: {_some(found.unreadable)}.",
+            "Restore these rows from a backup, or delete them: what is accepted for them waits until then.",
+        )
     yield from _of_durability(settings, found)
     if found.backlog is not None and found.backlog.oldest_due_ms > LATE_MS:
         yield warning(
@@ -155,16 +162,12 @@ def of_key(settings: Settings, found: Inspection | None) -> Iterator[Finding]:
         return
     if found is None or found.schema != found.schema_wanted:
         return
-    if found.unreadable is not None:
-        yield error("key", f"subscriptions cannot be read ({found.unreadable}).", "Restore the last good backup.")
-        return
     keyring = Keyring(settings.secret_keys)
     closed = [each.id for each in found.subscriptions if not _opens(each, keyring)]
     if closed:
-        shown = ", ".join(map(str, closed[:5])) + (" …" if len(closed) > 5 else "")
         yield error(
             "key",
-            f"HOOKLINE_SECRET_KEY does not open the secrets of {_counted(len(closed))}: {shown}.",
+            f"HOOKLINE_SECRET_KEY does not open the secrets of {_counted(len(closed))}: {_some(closed)}.",
             "Add the key that sealed them to the list, after a comma: their deliveries wait until then.",
         )
         return
@@ -177,6 +180,10 @@ def of_key(settings: Settings, found: Inspection | None) -> Iterator[Finding]:
         )
     else:
         yield ok("key", f"the first of {len(settings.secret_keys)} opens {_counted(len(found.subscriptions))}.")
+
+
+def _some(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[:5])) + (" …" if len(ids) > 5 else "")
 
 
 def _counted(subscriptions: int) -> str:

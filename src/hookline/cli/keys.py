@@ -23,6 +23,8 @@ def rotate(database: options.Database = None, json: options.Json = False) -> Non
     import os
     import sys
 
+    from msgspec import structs
+
     from hookline import wiring
     from hookline.cli.console import note, write_json
     from hookline.cli.failure import Failure
@@ -52,14 +54,22 @@ def rotate(database: options.Database = None, json: options.Json = False) -> Non
     if is_watched:
         sys.stderr.write("\n")
     if json:
-        write_json({"sealed": done.sealed, "current": done.current, "closed": done.closed})
+        write_json(structs.asdict(done))
     else:
         note(f"Sealed again: {done.sealed}. Sealed with the first key before: {done.current}.")
     if done.closed:
-        shown = ", ".join(map(str, done.closed[:10])) + (" …" if len(done.closed) > 10 else "")
         raise Failure(
-            f"no key of HOOKLINE_SECRET_KEY opens {len(done.closed)} subscription(s): {shown}.",
+            f"no key of HOOKLINE_SECRET_KEY opens {len(done.closed)} subscription(s): {_some(done.closed)}.",
             "Add the key that sealed them to the list and repeat this. Drop no key before.",
+        )
+    if done.damaged:
+        raise Failure(
+            f"{len(done.damaged)} subscription(s) are damaged and were left as they are: {_some(done.damaged)}.",
+            "Restore their rows from a backup, or delete them, and repeat this. Drop no key before.",
         )
     if not json:
         note("Every secret is under the first key: the others may be dropped from HOOKLINE_SECRET_KEY.")
+
+
+def _some(ids: tuple[int, ...]) -> str:
+    return ", ".join(map(str, ids[:10])) + (" …" if len(ids) > 10 else "")

@@ -40,5 +40,5 @@ class Inspection(Struct, frozen=True, kw_only=True):
     """On its disk, where that is this machine's."""
     backlog: Backlog | None = None
     subscriptions: tuple[Subscription, ...] = ()
-    unreadable: str | None = None
-    """Why subscriptions cannot be read."""
+    unreadable: tuple[int, ...] = ()
+    """Ids of subscriptions whose rows are damaged."""

@@ -523,6 +523,8 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
 
     items: tuple[Item, ...]
     next_after_id: int | None
+    unreadable: tuple[int, ...] = ()
+    """Ids of the page whose rows are damaged: no items, where it is promised that one hides no other."""
 
 
 # --- the protocol ----------------------------------------------------------------------------------------------------
@@ -840,7 +842,7 @@ class Storage(Protocol):
         ...
 
     async def subscriptions(self, query: SubscriptionQuery) -> Page[Subscription]:
-        """Read those that are not deleted, by id ascending."""
+        """Read those that are not deleted, by id ascending; one that is damaged hides no other."""
         ...
 
     # who

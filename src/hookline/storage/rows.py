@@ -181,6 +181,16 @@ def try_subscription(row: Row) -> Subscription | Unreadable:
         return Unreadable(f"{type(error).__name__}: {error}")
 
 
+def subscription_page(found: Sequence[tuple[int, Subscription | Unreadable]], limit: int | None) -> Page[Subscription]:
+    """Make a page of at most `limit` rows by id, as `cut` does; what is damaged counts, and is told apart."""
+    shown = found if limit is None else found[:limit]
+    return Page(
+        items=tuple([each for _, each in shown if isinstance(each, Subscription)]),
+        next_after_id=shown[-1][0] if len(shown) < len(found) else None,
+        unreadable=tuple([subscription_id for subscription_id, each in shown if isinstance(each, Unreadable)]),
+    )
+
+
 def subscription_values(subscription: Subscription) -> tuple[Any, ...]:
     """Return what is stored in `SUBSCRIPTION_COLUMNS`."""
     return (

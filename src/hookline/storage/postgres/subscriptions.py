@@ -17,9 +17,9 @@ from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery,
 from hookline.storage.rows import (
     SUBSCRIPTION_COLUMNS,
     changed_values,
-    cut,
     read_routes,
     read_subscription,
+    subscription_page,
     subscription_values,
     try_subscription,
 )
@@ -200,7 +200,7 @@ async def by_ids(transaction: Transaction, ids: Collection[int]) -> Mapping[int,
 
 
 async def page(connection: Any, query: SubscriptionQuery) -> Page[Subscription]:
-    """Read those that are not deleted, by id ascending."""
+    """Read those that are not deleted, by id ascending; one that is damaged hides no other."""
     company_id = query.company_id
     rows = await connection.fetch(
         _PAGE,
@@ -210,7 +210,7 @@ async def page(connection: Any, query: SubscriptionQuery) -> Page[Subscription]:
         company_id,
         None if company_id is None else buckets.of_company(company_id),
     )
-    return cut([read_subscription(row) for row in rows], query.limit)
+    return subscription_page([(row[0], try_subscription(row)) for row in rows], query.limit)
 
 
 async def routes(connection: Any, company_ids: Sequence[int]) -> Mapping[int, Routes]:

@@ -12,7 +12,6 @@ from hookline.model import PayloadVersion
 from hookline.storage.inspection import SUBSCRIPTIONS_MAX, Guarantee, Inspection
 from hookline.storage.migrate import migrations
 from hookline.storage.protocol import SubscriptionQuery
-from hookline.storage.rows import DAMAGE
 from hookline.storage.sqlite import schema, subscriptions, upkeep
 from hookline.storage.sqlite.connection import connect_reader
 from hookline.storage.sqlite.copying import damage
@@ -54,10 +53,7 @@ def _guarantees(connection: apsw.Connection, path: str, *, is_used: bool) -> tup
 
 def _with_rows(plain: Inspection, connection: apsw.Connection, clock: Clock) -> Inspection:
     query = SubscriptionQuery(company_id=None, versions=tuple(PayloadVersion), limit=SUBSCRIPTIONS_MAX)
-    try:
-        found, unreadable = subscriptions.page(connection, query).items, None
-    except DAMAGE as error:
-        found, unreadable = (), type(error).__name__
+    found = subscriptions.page(connection, query)
     return Inspection(
         server=plain.server,
         schema=plain.schema,
@@ -66,6 +62,6 @@ def _with_rows(plain: Inspection, connection: apsw.Connection, clock: Clock) -> 
         free_bytes=plain.free_bytes,
         newest_at=connection.execute(_NEWEST).get,
         backlog=upkeep.backlog(connection, clock.schedule_ms()),
-        subscriptions=found,
-        unreadable=unreadable,
+        subscriptions=found.items,
+        unreadable=found.unreadable,
     )

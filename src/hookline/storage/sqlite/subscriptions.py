@@ -13,9 +13,9 @@ from hookline.storage.rows import (
     DAMAGE,
     SUBSCRIPTION_COLUMNS,
     changed_values,
-    cut,
     read_routes,
     read_subscription,
+    subscription_page,
     subscription_values,
     try_subscription,
 )
@@ -171,14 +171,18 @@ def _try_by_id(connection: apsw.Connection, subscription_id: int) -> Subscriptio
 
 
 def page(connection: apsw.Connection, query: SubscriptionQuery) -> Page[Subscription]:
-    """Read those that are not deleted, by id ascending."""
+    """Read those that are not deleted, by id ascending; one that is damaged hides no other."""
     limit = -1 if query.limit is None else query.limit + 1
     bindings: tuple[Any, ...] = (query.after_id, records.encode(query.versions), limit)
-    if query.company_id is None:
-        rows = connection.execute(_PAGE_OF_ALL, bindings)
-    else:
-        rows = connection.execute(_PAGE_OF_COMPANY, (*bindings, query.company_id))
-    return cut([read_subscription(row) for row in rows], query.limit)
+    sql = _PAGE_OF_ALL
+    if query.company_id is not None:
+        sql, bindings = _PAGE_OF_COMPANY, (*bindings, query.company_id)
+    try:
+        found = [(row[0], try_subscription(row)) for row in connection.execute(sql, bindings)]
+    except UnicodeDecodeError:  # the driver makes text of the columns
+        rows: list[Any] = connection.execute(sql.replace(SUBSCRIPTION_COLUMNS, "id", 1), bindings).fetchall()
+        found = [(row[0], _try_by_id(connection, row[0])) for row in rows]
+    return subscription_page(found, query.limit)
 
 
 def routes(connection: apsw.Connection, company_ids: Sequence[int]) -> Mapping[int, Routes]:
