@@ -303,6 +303,17 @@ def test_resuming_wakes_the_engine(member: Call, woken: list[None]) -> None:
     assert woken
 
 
+def test_all_who_change_one_subscription_at_once_are_served(member: Call) -> None:
+    path = f"/v1/webhooks/{_create(member, headers={'X-A': 'b'})['id']}"
+    asked = [("PATCH", path, {"timeoutSeconds": 1 + number}) for number in range(20)]
+    asked += [("POST", f"{path}/secret", {"overlapSeconds": 0})] * 10
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(lambda each: member(*each), asked))
+    assert {answer.status for answer in answers} == {200}
+    assert member("GET", path).json["timeoutSeconds"] in range(1, 21)
+    assert len({answer.json["secret"] for answer in answers[20:]}) == 10
+
+
 def test_deleting_answers_204_and_again_404(member: Call) -> None:
     path = f"/v1/webhooks/{_create(member)['id']}"
     answer = member("DELETE", path, headers={"Accept": "text/html"})

@@ -4,13 +4,14 @@ Constructs nothing; `wiring` fills it.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from hookline.accounts import Accounts
 from hookline.api.readiness import Readiness
+from hookline.api.turns import Turns
 from hookline.authentication import Authenticator
 from hookline.clock import Clock
 from hookline.config import Settings
@@ -40,6 +41,8 @@ class Api:
     telemetry: Telemetry
     wake: Callable[[], None]
     """Hint the engine that something is due; may be lost."""
+    turns: Turns = field(default_factory=Turns)
+    """Of those who change one subscription."""
 
 
 Handler = Callable[[Request, Api], Awaitable[Response]]

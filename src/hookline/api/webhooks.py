@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
 
 from msgspec import UNSET, Raw
 from starlette.requests import Request
@@ -40,8 +40,9 @@ VERSION_2: Final = (PayloadVersion.V2,)
 ALL_LIMIT: Final = 200
 """Of an operator's list over all companies."""
 ID_TRIES: Final = 5
-CHANGE_TRIES: Final = 5
-"""Two who change one subscription at once: the second reads again. Five times in a row is a fault."""
+CHANGE_TRIES: Final = 20
+"""Two nodes that change one subscription at once: the second reads again. So many times in a row is a fault."""
+Changed = TypeVar("Changed")
 
 BARRIER_MARGIN_SECONDS: Final = 0.1
 BARRIER_POLL_SECONDS: Final = 0.01
@@ -132,14 +133,16 @@ async def change(request: Request, api: Api) -> Response:
     body = await read_json(request, SubscriptionRequest)
     is_switched = body.active is not UNSET
     catalogue = await api.storage.catalogue()
-    for _ in range(CHANGE_TRIES):
+    rules = _rules(request, api)
+
+    async def attempt() -> Subscription | None:
         before = await subscription_of(request, api)
-        after = changed(before, body, catalogue, _rules(request, api), now=api.clock.wall_ms())
+        after = changed(before, body, catalogue, rules, now=api.clock.wall_ms())
         note = change_of(request, Action.SUBSCRIPTION_CHANGED, after.id, after.company_id)
-        if await api.storage.replace_subscription(after, lift_hold=is_switched and after.active, change=note):
-            break
-    else:
-        raise _kept_changing()
+        is_stored = await api.storage.replace_subscription(after, lift_hold=is_switched and after.active, change=note)
+        return after if is_stored else None
+
+    after = await _in_turn(request, api, attempt)
     if is_switched and after.active:
         api.wake()
     elif is_switched:
@@ -168,13 +171,15 @@ async def rotate(request: Request, api: Api) -> Response:
     """Answer the subscription with a new secret, shown this once; the old one goes on signing for the overlap."""
     body = await read_json(request, RotationRequest, may_be_empty=True)
     catalogue = await api.storage.catalogue()
-    for _ in range(CHANGE_TRIES):
+
+    async def attempt() -> dict[str, Any] | None:
         before = await subscription_of(request, api)
         after, secret = rotated(before, body, api.keyring, random_bytes=api.random_bytes, now=api.clock.wall_ms())
         note = change_of(request, Action.SECRET_ROTATED, after.id, after.company_id)
-        if await api.storage.replace_subscription(after, lift_hold=False, change=note):
-            return json_response({**shown(after, catalogue, api.settings), "secret": secret})
-    raise _kept_changing()
+        is_stored = await api.storage.replace_subscription(after, lift_hold=False, change=note)
+        return {**shown(after, catalogue, api.settings), "secret": secret} if is_stored else None
+
+    return json_response(await _in_turn(request, api, attempt))
 
 
 async def ping(request: Request, api: Api) -> Response:
@@ -210,8 +215,16 @@ async def subscription_of(request: Request, api: Api) -> Subscription:
     return found
 
 
-def _kept_changing() -> Unavailable:
-    return Unavailable("The subscription kept changing under this request. Nothing was changed by it; try again.")
+async def _in_turn(request: Request, api: Api, attempt: Callable[[], Awaitable[Changed | None]]) -> Changed:
+    """Change the subscription of the path, one request of this node after another; `attempt` may lose to another node.
+
+    Raise `Unavailable` where it does each time.
+    """
+    async with api.turns.of(path_id(request)):
+        for _ in range(CHANGE_TRIES):
+            if (after := await attempt()) is not None:
+                return after
+    raise Unavailable("The subscription kept changing under this request. Nothing was changed by it; try again.")
 
 
 async def nothing_starts(subscription_ids: Iterable[int], api: Api) -> None:
