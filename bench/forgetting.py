@@ -201,7 +201,7 @@ async def measure(place: Place, asked: argparse.Namespace) -> dict[str, Any]:
     if asked.keeps_more:
         company = await storage.company(targets[0][0])
         if company:
-            await storage.replace_company(replace(company, retention_days=365))
+            await storage.replace_company(company, replace(company, retention_days=365))
     load = Load(storage, targets)
     before = await events(storage, targets)
     ends_at = time.perf_counter() + asked.seconds

@@ -1,5 +1,7 @@
 """Companies over HTTP."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from api.loopback import Server
@@ -23,6 +25,17 @@ def test_a_company_is_made_read_renamed_and_removed(server: Server) -> None:
     assert (gone.status, gone.body) == (204, b"")
     for method, body in (("GET", None), ("DELETE", None), ("PATCH", {"name": "x"})):
         assert server.call(method, path, body).status == 404
+
+
+def test_changes_of_a_company_at_the_same_moment_take_nothing_back_from_each_other(server: Server) -> None:
+    changes = [{"name": "New"}, {"retentionDays": 7}] * 10
+    for _ in range(3):
+        path = f"/v1/companies/{server.call('POST', '/v1/companies', {'name': 'Old'}).json['id']}"
+        with ThreadPoolExecutor(len(changes)) as pool:
+            answers = list(pool.map(lambda body, path=path: server.call("PATCH", path, body), changes))
+        assert {answer.status for answer in answers} == {200}
+        shown = server.call("GET", path).json
+        assert (shown["name"], shown["retentionDays"]) == ("New", 7)
 
 
 REFUSED = [

@@ -97,7 +97,7 @@ async def test_a_verb_that_was_cancelled_leaves_no_half_and_no_broken_connection
     await populate(storage, {101: []})
     before = await storage.company(101)
     async with held(rival, "companies WHERE id = 101"):
-        changing = asyncio.create_task(storage.replace_company(a_company(101)))
+        changing = asyncio.create_task(storage.replace_company(a_company(101), a_company(101)))
         deleting = asyncio.create_task(storage.delete_company(101, cascade=True))
         await waiting(rival)
         changing.cancel()
@@ -106,7 +106,7 @@ async def test_a_verb_that_was_cancelled_leaves_no_half_and_no_broken_connection
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert await storage.company(101) == before
-    assert await storage.replace_company(a_company(101))
+    assert await storage.replace_company(a_company(101), a_company(101))
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,19 @@ async def test_a_company_reads_back_as_it_was_stored_and_changed(storage: Storag
     assert await storage.create_company(company) is Creation.CREATED
     assert await storage.company(101) == company
     changed = replace(company, name="Renamed", retention_days=None)
-    assert await storage.replace_company(changed)
+    assert await storage.replace_company(company, changed)
     assert await storage.company(101) == changed
-    assert not await storage.replace_company(a_company(102))
+    assert not await storage.replace_company(company, replace(company, name="Late")), "it is not as it was any more"
+    assert await storage.company(101) == changed
+    assert not await storage.replace_company(a_company(102), a_company(102))
+
+
+async def test_of_changes_of_a_company_that_was_read_before_all_of_them_one_is_stored(storage: Storage) -> None:
+    await storage.create_company(a_company())
+    asked = [replace(a_company(), retention_days=days) for days in range(1, 11)]
+    stored = await asyncio.gather(*(storage.replace_company(a_company(), each) for each in asked))
+    assert sum(stored) == 1
+    assert await storage.company(101) == asked[stored.index(True)]
 
 
 async def test_a_companys_id_is_given_once(storage: Storage) -> None:
@@ -48,7 +58,7 @@ async def test_the_built_in_company_can_be_read_and_nothing_else(storage: Storag
     built_in = await storage.company(1)
     assert built_in
     assert built_in.name == "operator"
-    assert not await storage.replace_company(replace(built_in, name="mine"))
+    assert not await storage.replace_company(built_in, replace(built_in, name="mine"))
     assert await storage.delete_company(1, cascade=True) is CompanyDeletion.NOT_FOUND
     assert (await storage.companies(0, 10)).items == ()
 
@@ -79,7 +89,7 @@ async def test_a_company_with_subscriptions_is_deleted_only_with_them(storage: S
     }
     assert [one.company_id for one in (await claim(storage)).deliveries] == [102]
     assert await storage.delete_company(101, cascade=True) is CompanyDeletion.NOT_FOUND
-    assert not await storage.replace_company(a_company(101))
+    assert not await storage.replace_company(a_company(101), a_company(101))
 
 
 async def test_deleting_a_company_while_subscriptions_are_made_leaves_none(storage: Storage) -> None:
@@ -164,7 +174,7 @@ async def test_the_change_counter_rises_with_each_change_of_tokens_companies_and
 
     await storage.create_company(a_company())
     await assert_risen()
-    await storage.replace_company(replace(a_company(), name="Renamed"))
+    await storage.replace_company(a_company(), replace(a_company(), name="Renamed"))
     await assert_risen()
     await storage.create_token(a_token())
     await assert_risen()

@@ -140,7 +140,7 @@ async def test_a_company_out_of_range_is_one_that_is_missing(storage: Storage) -
     await populate(storage, {101: [1001]})
     for absent in (0, 2**31, 2**53 - 1):
         assert await storage.create_subscription(a_subscription(1002, absent), 10) is Creation.NO_COMPANY
-        assert not await storage.replace_company(a_company(absent))
+        assert not await storage.replace_company(a_company(absent), a_company(absent))
         for cascade in (False, True):
             assert await storage.delete_company(absent, cascade=cascade) is CompanyDeletion.NOT_FOUND
         token = Token(id=5001, company_id=absent, name="n", role=Role.MEMBER, hash=bytes(32), created_at=NOON_MS)

@@ -124,8 +124,8 @@ async def test_what_is_open_is_never_forgotten(storage: Storage, clock: HandCloc
 
 async def test_a_company_may_keep_less_or_more_than_others(storage: Storage, clock: HandClock) -> None:
     await populate(storage, {101: [1001], 102: [1002], 103: [1003]})
-    assert await storage.replace_company(replace(a_company(101), retention_days=7))
-    assert await storage.replace_company(replace(a_company(103), retention_days=60))
+    assert await storage.replace_company(a_company(101), replace(a_company(101), retention_days=7))
+    assert await storage.replace_company(a_company(103), replace(a_company(103), retention_days=60))
     shared = await published(storage, {101: [1001], 102: [1002], 103: [1003]})
     alone = await published(storage, {101: [1001]})
     for claimed in (await claim(storage)).deliveries:
@@ -226,7 +226,7 @@ async def test_only_what_is_held_expires(storage: Storage, clock: HandClock) -> 
 
 async def test_a_company_that_keeps_less_lets_go_sooner(storage: Storage, clock: HandClock) -> None:
     await populate(storage, {101: [1001], 102: [1002]})
-    await storage.replace_company(replace(a_company(101), retention_days=7))
+    await storage.replace_company(a_company(101), replace(a_company(101), retention_days=7))
     await published(storage, {101: [1001], 102: [1002]})
     for subscription_id in (1001, 1002):
         await deactivate(storage, subscription_id, at=clock.now)

@@ -19,7 +19,7 @@ from hookline.api.reading import (
     query_boolean,
     read_json,
 )
-from hookline.api.webhooks import nothing_starts
+from hookline.api.webhooks import CHANGE_TRIES, nothing_starts
 from hookline.errors import Conflict, Invalid, Unavailable
 from hookline.model import BUILT_IN_COMPANY_ID, Action, Company, PayloadVersion
 from hookline.storage.protocol import CompanyDeletion, Creation, SubscriptionQuery
@@ -72,15 +72,14 @@ async def create(request: Request, api: Api) -> Response:
 async def change(request: Request, api: Api) -> Response:
     """Rename a company or change how long its events are kept."""
     body = await read_json(request, CompanyChange)
-    company = _changeable(await _found(request, api))
-    if body.name is not UNSET:
-        company = structs.replace(company, name=plain_text(body.name, "name"))
-    if body.retention_days is not UNSET:
-        company = structs.replace(company, retention_days=_retention(body.retention_days))
-    changed = change_of(request, Action.COMPANY_CHANGED, company.id, company.id)
-    if not await api.storage.replace_company(company, change=changed):
-        raise no_such_id()
-    return json_response(_shown(company))
+    async with api.turns.of(path_id(request)):
+        for _ in range(CHANGE_TRIES):
+            before = _changeable(await _found(request, api))
+            after = _changed(before, body)
+            note = change_of(request, Action.COMPANY_CHANGED, before.id, before.id)
+            if await api.storage.replace_company(before, after, change=note):
+                return json_response(_shown(after))
+    raise Unavailable("The company kept changing under this request. Nothing was changed by it; try again.")
 
 
 async def delete(request: Request, api: Api) -> Response:
@@ -111,6 +110,15 @@ async def _found(request: Request, api: Api) -> Company:
 def _changeable(company: Company) -> Company:
     if company.id == BUILT_IN_COMPANY_ID:
         raise Conflict("The company `operator` is built in: it can be neither changed nor deleted.")
+    return company
+
+
+def _changed(company: Company, body: CompanyChange) -> Company:
+    """Return the company with what the body names changed in it."""
+    if body.name is not UNSET:
+        company = structs.replace(company, name=plain_text(body.name, "name"))
+    if body.retention_days is not UNSET:
+        company = structs.replace(company, retention_days=_retention(body.retention_days))
     return company
 
 

@@ -42,7 +42,7 @@ class Api:
     wake: Callable[[], None]
     """Hint the engine that something is due; may be lost."""
     turns: Turns = field(default_factory=Turns)
-    """Of those who change one subscription."""
+    """Of those who change one subscription, or one company."""
 
 
 Handler = Callable[[Request, Api], Awaitable[Response]]

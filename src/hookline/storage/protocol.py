@@ -851,8 +851,8 @@ class Storage(Protocol):
         """Store a new company."""
         ...
 
-    async def replace_company(self, company: Company, *, change: Change | None = None) -> bool:
-        """Store a changed name or retention; False: there is none."""
+    async def replace_company(self, before: Company, after: Company, *, change: Change | None = None) -> bool:
+        """Store a changed name or retention; False where the company is not, or no longer, as `before`."""
         ...
 
     async def delete_company(self, company_id: int, *, cascade: bool, change: Change | None = None) -> CompanyDeletion:

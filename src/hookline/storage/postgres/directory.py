@@ -16,7 +16,8 @@ _INSERT_COMPANY: Final = """
 INSERT INTO companies (id, name, created_at, retention_days, bucket) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING RETURNING id"""
 _REPLACE_COMPANY: Final = """
-UPDATE companies SET name = $2, retention_days = $3 WHERE id = $1::bigint AND id <> $4 AND deleted_at IS NULL
+UPDATE companies SET name = $2, retention_days = $3
+WHERE id = $1::bigint AND name = $4 AND retention_days IS NOT DISTINCT FROM $5 AND id <> $6 AND deleted_at IS NULL
 RETURNING id"""
 _DELETE_COMPANY: Final = "UPDATE companies SET deleted_at = $2 WHERE id = $1"
 
@@ -72,10 +73,16 @@ async def create_company(transaction: Transaction, company: Company) -> Creation
     return await _created(transaction, created)
 
 
-async def replace_company(transaction: Transaction, company: Company) -> bool:
+async def replace_company(transaction: Transaction, before: Company, after: Company) -> bool:
     """Store a changed name or retention."""
     replaced = await transaction.connection.fetchval(
-        _REPLACE_COMPANY, company.id, company.name, company.retention_days, BUILT_IN_COMPANY_ID
+        _REPLACE_COMPANY,
+        before.id,
+        after.name,
+        after.retention_days,
+        before.name,
+        before.retention_days,
+        BUILT_IN_COMPANY_ID,
     )
     return await noted(transaction, replaced)
 

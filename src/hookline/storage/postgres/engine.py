@@ -346,8 +346,8 @@ class PostgresStorage:
     async def create_company(self, company: Company, *, change: Change | None = None) -> Creation:
         return await self._change(lambda transaction: directory.create_company(transaction, company), change)
 
-    async def replace_company(self, company: Company, *, change: Change | None = None) -> bool:
-        return await self._change(lambda transaction: directory.replace_company(transaction, company), change)
+    async def replace_company(self, before: Company, after: Company, *, change: Change | None = None) -> bool:
+        return await self._change(lambda transaction: directory.replace_company(transaction, before, after), change)
 
     async def delete_company(self, company_id: int, *, cascade: bool, change: Change | None = None) -> CompanyDeletion:
         return await self._change(

@@ -11,6 +11,9 @@ from hookline.storage.sqlite import subscriptions
 from hookline.storage.sqlite.transaction import Transaction
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies"
+_REPLACE_COMPANY: Final = """
+UPDATE companies SET name = ?, retention_days = ?
+WHERE id = ? AND name = ? AND retention_days IS ? AND id <> ? AND deleted_at IS NULL"""
 _TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens"
 _CREATE: Final = f"INSERT INTO tokens ({TOKEN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _TYPE: Final = "SELECT name, v1_name, v2_name, kind, description, schema FROM event_types"
@@ -38,11 +41,10 @@ def create_company(transaction: Transaction, company: Company) -> Creation:
     return _created(transaction, created)
 
 
-def replace_company(transaction: Transaction, company: Company) -> bool:
+def replace_company(transaction: Transaction, before: Company, after: Company) -> bool:
     """Store a changed name or retention."""
-    sql = "UPDATE companies SET name = ?, retention_days = ? WHERE id = ? AND id <> ? AND deleted_at IS NULL"
-    replaced = transaction.run(sql, (company.name, company.retention_days, company.id, BUILT_IN_COMPANY_ID))
-    return noted(transaction, replaced)
+    seen = (before.id, before.name, before.retention_days, BUILT_IN_COMPANY_ID)
+    return noted(transaction, transaction.run(_REPLACE_COMPANY, (after.name, after.retention_days, *seen)))
 
 
 def delete_company(transaction: Transaction, company_id: int, *, cascade: bool) -> CompanyDeletion:
