@@ -24,6 +24,7 @@ import asyncpg
 
 from hookline.clock import SystemClock
 from hookline.storage.postgres import PostgresStorage, days
+from hookline.storage.postgres.connection import Patience
 from hookline.storage.postgres.database import BEGIN, Transaction
 from hookline.storage.protocol import Storage
 from hookline.storage.rows import DAY_BITS, DAY_MS, DAYS_BEGIN_AT
@@ -37,8 +38,9 @@ ENVIRONMENT: Final = {"HOOKLINE_ROLES": "api", "HOOKLINE_SECRET_KEY": "YSBrZXkgb
 COMPANIES: Final = 50
 PER_COMPANY: Final = 2
 DAYS: Final = 30
-STEP: Final = 5_000
-"""Of what is counted at once: nobody waits here."""
+STEP: Final = 10_000_000
+"""Of what is counted at once: all of it, for nobody waits here."""
+PATIENCE: Final = Patience(statement_seconds=900)
 _AT: Final = "({now} - {span} + n * {span} / {rows})"
 _ID: Final = f"((({_AT} - {DAYS_BEGIN_AT}) / {DAY_MS} << {DAY_BITS}) + n)"
 _FACTS: Final = f"""
@@ -228,6 +230,7 @@ def measure(url: str, token: str, targets: list[tuple[int, int]], *, is_operator
     """Return the median and the worst of ten looks at each page, in milliseconds, and its size."""
     visitor, figures = Visitor(url, token), {}
     for path in pages_of(visitor, targets, is_operator=is_operator):
+        print(path, file=sys.stderr)
         looks = [visitor.see(path) for _ in range(11)][1:]
         times = sorted(ms for _, ms, _ in looks)
         figures[path] = {
@@ -245,7 +248,7 @@ def database(name: str) -> Iterator[tuple[str, Storage]]:
     with ExitStack() as stack:
         if name == POSTGRES:
             url = stack.enter_context(own_cluster()).server.url
-            yield url, PostgresStorage(url)
+            yield url, PostgresStorage(url, patience=PATIENCE)
         else:
             path = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix='hookline-bench-'))}/bench.db"
             yield f"sqlite:///{path}", SqliteStorage(path, clock=SystemClock())

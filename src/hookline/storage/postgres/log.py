@@ -180,7 +180,8 @@ FROM lanes AS l CROSS JOIN LATERAL (
     AND d.event_key < $3 AND d.event_key >= $4 AND d.id >= $4
   ORDER BY d.event_key DESC LIMIT $5
 ) AS newest
-WHERE l.bucket = any($1) AND ($2::bigint IS NULL OR l.company_id = $2)"""
+WHERE l.bucket = any($1) AND ($2::bigint IS NULL OR l.company_id = $2)
+ORDER BY newest.event_key DESC LIMIT $5"""
 """The newest of each lane, among which are the newest of all: few are dead where many events are."""
 
 

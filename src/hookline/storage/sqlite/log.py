@@ -118,12 +118,13 @@ _FLOOR_OF_COMPANY: Final = """
 SELECT event_key FROM recipients WHERE company_id = :company AND event_key < :before AND event_key >= :lowest
 ORDER BY event_key DESC LIMIT 1 OFFSET :place"""
 _WITH_DEAD: Final = """
-SELECT json_group_array(DISTINCT newest.value) FROM lanes AS l, json_each((
-  SELECT json_group_array(event_key) FROM (
-    SELECT event_key FROM deliveries INDEXED BY deliveries_dead
-    WHERE state = 'dead' AND subscription_id = l.subscription_id AND event_key < ?2 AND event_key >= ?3
-    ORDER BY event_key DESC LIMIT ?4))) AS newest
-WHERE ?1 IS NULL OR l.company_id = ?1"""
+SELECT json_group_array(event_key) FROM (
+  SELECT DISTINCT newest.value AS event_key FROM lanes AS l, json_each((
+    SELECT json_group_array(event_key) FROM (
+      SELECT event_key FROM deliveries INDEXED BY deliveries_dead
+      WHERE state = 'dead' AND subscription_id = l.subscription_id AND event_key < ?2 AND event_key >= ?3
+      ORDER BY event_key DESC LIMIT ?4))) AS newest
+  WHERE ?1 IS NULL OR l.company_id = ?1 ORDER BY 1 DESC LIMIT ?4)"""
 """The newest of each lane, among which are the newest of all: few are dead where many events are."""
 
 
