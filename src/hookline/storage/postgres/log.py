@@ -94,17 +94,14 @@ ORDER BY d.id LIMIT $5"""
 
 _EVENT_COLUMNS: Final = "e.key, e.id, e.event_type, e.data, e.occurred_at, e.accepted_at, e.catalogue_revision"
 _EVENT: Final = f"SELECT {_EVENT_COLUMNS} FROM events AS e"
-_EVENTS: Final = f"""
-SELECT {_EVENT_COLUMNS}
-FROM unnest($2::bigint[]) AS asked (key)
-  JOIN events AS e ON e.key = asked.key
-WHERE e.bucket = any($1::smallint[])"""
+_BY_KEY: Final = """
+unnest($2::bigint[]) AS asked (key)
+  CROSS JOIN LATERAL (
+    SELECT * FROM events AS n WHERE n.bucket = any($1::smallint[]) AND n.key = asked.key OFFSET 0) AS e"""
+"""Event by event: the OFFSET keeps the planner from going through all events for the sake of their order instead."""
+_EVENTS: Final = f"SELECT {_EVENT_COLUMNS} FROM {_BY_KEY}"
 _EVENTS_HOLDING: Final = f"""
-SELECT {_EVENT_COLUMNS}
-FROM unnest($2::bigint[]) AS asked (key)
-  JOIN events AS e ON e.key = asked.key
-WHERE e.bucket = any($1::smallint[]) AND position($3::bytea IN e.data) > 0
-ORDER BY e.key DESC LIMIT $4"""
+SELECT {_EVENT_COLUMNS} FROM {_BY_KEY} WHERE position($3::bytea IN e.data) > 0 ORDER BY e.key DESC LIMIT $4"""
 _BY_ID: Final = "SELECT key, event_bucket FROM event_keys WHERE bucket = $2::smallint AND id = $1"
 
 _ATTEMPT: Final = """
@@ -134,8 +131,9 @@ GROUP BY 1, 2"""
 _RECIPIENTS: Final = """
 SELECT r.event_key, r.company_id, r.company_revision, r.entries
 FROM unnest($2::bigint[]) AS asked (key)
-  JOIN recipients AS r ON r.event_key = asked.key
-WHERE r.bucket = any($1::smallint[]) AND ($3::bigint IS NULL OR r.company_id = $3)
+  CROSS JOIN LATERAL (
+    SELECT * FROM recipients AS n WHERE n.bucket = any($1::smallint[]) AND n.event_key = asked.key OFFSET 0) AS r
+WHERE $3::bigint IS NULL OR r.company_id = $3
 ORDER BY r.event_key, r.company_id"""
 
 _LAST_ATTEMPTS: Final = f"""
