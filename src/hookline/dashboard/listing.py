@@ -75,7 +75,7 @@ async def show(visit: Visit, dashboard: Dashboard) -> Response:
         },
         refused=refused,
         is_cut=found.is_cut,
-        looked_at_max=searching.LOOKED_AT_MAX,
+        looked_at_max=found.looked_at_max,
         chips=[
             (text, with_query(visit, **{name: None, "cursor": None}))
             for name, text in (

@@ -18,6 +18,8 @@ from hookline.storage.protocol import EventQuery, EventView
 
 LOOKED_AT_MAX: Final = 10_000
 """Events of one search: a moment of the database's time, whatever is asked for."""
+EACH_LOOKED_AT_MAX: Final = 2_000
+"""Where each event is looked up by itself: of one company, or with the state of its deliveries."""
 PARTS_MAX: Final = 4
 """Rounds of one search, where what the bytes allow for is not what was asked for."""
 TEXT_MAX: Final = 256
@@ -44,6 +46,7 @@ class Found(NamedTuple):
     views: list[EventView]
     next_before_key: int | None
     is_cut: bool
+    looked_at_max: int = LOOKED_AT_MAX
 
 
 def wanted(text: str) -> Wanted:
@@ -84,9 +87,11 @@ async def search(dashboard: Dashboard, query: EventQuery, what: Wanted) -> Found
     """Look for the newest events, one more than `query.limit` where there are so many."""
     views: list[EventView] = []
     before_key = query.before_key
+    is_wide = query.company_id is None and query.state is None
+    looked_at_max = LOOKED_AT_MAX if is_wide else EACH_LOOKED_AT_MAX
     for _ in range(PARTS_MAX):
         part = await dashboard.storage.search_events(
-            replace(query, before_key=before_key, containing=what.containing), LOOKED_AT_MAX
+            replace(query, before_key=before_key, containing=what.containing), looked_at_max
         )
         views += [view for view in part.events if what.holds(view)]
         before_key = part.next_before_key
@@ -96,4 +101,4 @@ async def search(dashboard: Dashboard, query: EventQuery, what: Wanted) -> Found
     if len(views) >= query.limit:
         shown = views[: query.limit - 1]
         return Found(shown, shown[-1].event.key, is_cut=False)
-    return Found(views, before_key, is_cut=before_key is not None)
+    return Found(views, before_key, is_cut=before_key is not None, looked_at_max=looked_at_max)
