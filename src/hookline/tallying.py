@@ -8,10 +8,12 @@ from typing import Final
 from hookline.clock import Clock
 from hookline.storage.protocol import Storage
 
-ROWS_MAX: Final = 500
-"""Attempts of one step, and recipients of events: sums of as many subscriptions hold the writer for 8 ms."""
-BUSY_SECONDS: Final = 0.03
-"""Of each second, for as long as there is more to count; one step in any case."""
+ROWS_MAX: Final = 1_000
+"""Attempts of one step, and recipients of events: where each is of another subscription, their sums hold the writer of
+SQLite for 15 ms, less than a claim."""
+BUSY_SECONDS: Final = 0.1
+"""Of each second, for as long as there is more to count; one step in any case. Enough for some thousand attempts a
+second, so that charts keep up with what one node can deliver."""
 REST_SECONDS: Final = 10.0
 """Before looking again when nothing is left: each look raises counts of the cells of now, so fewer looks write less."""
 FORGOTTEN_MAX: Final = 500
