@@ -31,6 +31,7 @@ class Mutant(NamedTuple):
 CLAIMING: Final = "storage/sqlite/claiming.py"
 SETTLING: Final = "storage/sqlite/settling.py"
 VALIDATING: Final = "storage/sqlite/validating.py"
+FORGETTING: Final = "storage/sqlite/forgetting.py"
 REPLAYING: Final = "storage/sqlite/replaying.py"
 RECEIVERS: Final = "storage/sqlite/receivers.py"
 REDELIVERING: Final = "storage/sqlite/redelivering.py"
@@ -505,6 +506,20 @@ MUTANTS: Final = (
     ),
     Mutant("puts back what is being sent", REPLAYING, " AND d.state = 'pending'\nWHERE p.sub", "\nWHERE p.sub"),
     Mutant("counts what a replay put back", REPLAYING, "if row[2] not in unstarted]", "if row[2]]"),
+    # retention
+    Mutant(
+        "forgets whatever has ended", FORGETTING, "d.due_at IS NULL AND d.settled_at < {_CUTOFF}", "d.due_at IS NULL"
+    ),
+    Mutant("keeps what was held too long", FORGETTING, "        transaction.run(_EXPIRE, (", "        len((_EXPIRE, "),
+    Mutant(
+        "ends what is held by its age alone",
+        FORGETTING,
+        "s.inactive_at IS NOT NULL AND s.deleted_at IS NULL AND s.inactive_at < {_CUTOFF}",
+        "s.deleted_at IS NULL",
+    ),
+    Mutant(
+        "forgets events and keeps who they were for", FORGETTING, "    transaction.run(_FORGET_RECIPIENTS, span)\n", ""
+    ),
     # filters
     Mutant(
         "asks no filter",

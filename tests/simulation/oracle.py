@@ -19,6 +19,7 @@ from hookline.errors import Unavailable
 from hookline.model import Answered, ErrorClass, EventType, Outcome, PayloadVersion, Subscription
 from hookline.storage.protocol import Accepted, Creation, Published, Settlement
 from hookline.storage.sqlite.committing import Broken
+from simulation.ageing import check_age
 from simulation.database import Note
 from simulation.handshakes import Grants
 from simulation.health import Circuit, Health
@@ -102,6 +103,8 @@ class Oracle:
         self.lease_ms = 0
         self.troubles = 0
         """Spells of a slow or failing database that last."""
+        self.is_over = False
+        """From then on only time passes."""
         self.closed: dict[int, int] = {}
         """Subscriptions whose delete or deactivation has been answered, and when."""
         self.acknowledged: dict[str, Accepted] = {}
@@ -128,6 +131,8 @@ class Oracle:
 
     def committed(self, note: Note | None, ending: Any, is_confirmed: bool) -> None:  # noqa: FBT001
         """Follow one request of a group, or its end; see `database.Observe`."""
+        if self.is_over:
+            return
         try:
             if note is None:
                 self.marks["group of several"] += ending > 1
@@ -550,6 +555,13 @@ class Oracle:
         ]
         if late:
             self.violations.append(f"I12: a process begins and leaves {late} to their leases")
+
+    def check_age(self) -> None:
+        """Judge what retention has left."""
+        try:
+            self.marks.update(check_age(self.model, self._reading, self._wall()))
+        except Violation as violation:
+            self.violations.append(str(violation))
 
     def check_end(self) -> None:
         """Judge what is left when faults have stopped and time has run on."""

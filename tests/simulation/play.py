@@ -18,11 +18,13 @@ from hookline.drafting import EventRequest, RecipientRequest
 from hookline.engine import Limits
 from hookline.errors import Conflict, HooklineError, NotFound, Unavailable
 from hookline.model import Company, EventType, PayloadVersion
+from hookline.retention import Retention
 from hookline.rotation import SECRETS_MAX, RotationRequest
 from hookline.storage.protocol import AttemptQuery, AttemptRow, Catalogue, IdempotencyKey, NewReplay, Published, Waiting
 from hookline.storage.sqlite import SqliteStorage
 from hookline.subscribing import SubscriptionRequest, created
 from hookline.telemetry import Telemetry
+from simulation.ageing import RETENTION_DAYS
 from simulation.database import Database, GroupingWriter, Weather
 from simulation.network import Receivers
 from simulation.node import RULES, Node, Unreachable
@@ -180,6 +182,9 @@ class _Play:
         await self._calm_down()
         self.oracle.check_end()
         await self._read_everything()
+        self.oracle.is_over = True
+        for days in self._schedule.days_later:
+            await self._grow_old(days)
 
     async def _set_up(self) -> None:
         node = self._nodes[0]
@@ -236,6 +241,15 @@ class _Play:
                 await self._skip((waits_ms - 500) / 1000)
             else:
                 await asyncio.sleep(0.25)
+
+    async def _grow_old(self, days: int) -> None:
+        """Let days pass, forget what has had its time, and see what is left."""
+        await self._skip(days * 86_400.0)
+        node = self._nodes[0]
+        retention = Retention(node.storage, node.clock, RETENTION_DAYS)
+        while retention.is_busy:
+            await node.ask(retention.step(), 60.0)
+        self.oracle.check_age()
 
     def _next_due_ms(self) -> int | None:
         """Return how long nothing can happen; None where nothing ever will."""

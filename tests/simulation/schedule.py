@@ -45,6 +45,8 @@ class Schedule(Struct, frozen=True):
     companies: int
     subscriptions: tuple[dict[str, Any], ...]
     steps: tuple[Step, ...]
+    days_later: tuple[int, ...]
+    """When retention is looked at, each so many days after the one before."""
 
 
 def draw(seed: int) -> Schedule:
@@ -89,6 +91,7 @@ def draw(seed: int) -> Schedule:
         companies=companies,
         subscriptions=subscriptions,
         steps=tuple(sorted(steps, key=lambda step: step.at)),
+        days_later=random.choice((*[()] * 9, (29, 3), (15, 20), (40,))),
     )
 
 
