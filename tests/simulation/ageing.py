@@ -43,6 +43,9 @@ def check_age(model: Model, reading: apsw.Connection, wall: int) -> set[str]:
     for event in model.events.values():
         is_young = event.answer.accepted_at >= cutoff
         check("I1", event.id in events or not is_young, "event", event.id, "is forgotten too early")
+        is_needed = any(each.id in left for each in model.deliveries.values() if each.event_id == event.id)
+        if not is_needed and event.answer.accepted_at < cutoff - DAY_MS:
+            check("I14", event.id not in events, "event", event.id, "is still there")
     check("I14", reading.execute(_ORPHANS).get == 0, "rows are left of what is forgotten")
     return marks
 

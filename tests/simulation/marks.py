@@ -44,6 +44,7 @@ MARKS: Final = frozenset(
         "parked",
         "probe",
         "process begun",
+        "prompt in a crowd",
         "publish unknown",
         "publish without an answer",
         "published to a held lane",

@@ -507,9 +507,7 @@ MUTANTS: Final = (
     Mutant("puts back what is being sent", REPLAYING, " AND d.state = 'pending'\nWHERE p.sub", "\nWHERE p.sub"),
     Mutant("counts what a replay put back", REPLAYING, "if row[2] not in unstarted]", "if row[2]]"),
     # retention
-    Mutant(
-        "forgets whatever has ended", FORGETTING, "d.due_at IS NULL AND d.settled_at < {_CUTOFF}", "d.due_at IS NULL"
-    ),
+    Mutant("halves the retention", "retention.py", "days * DAY_MS", "days * DAY_MS // 2"),
     Mutant("keeps what was held too long", FORGETTING, "        transaction.run(_EXPIRE, (", "        len((_EXPIRE, "),
     Mutant(
         "ends what is held by its age alone",
@@ -520,6 +518,14 @@ MUTANTS: Final = (
     Mutant(
         "forgets events and keeps who they were for", FORGETTING, "    transaction.run(_FORGET_RECIPIENTS, span)\n", ""
     ),
+    # fairness
+    Mutant(
+        "keeps no place for the quiet at a host",
+        "fairness.py",
+        "self._host_busy_max = _unreserved(",
+        "self._host_busy_max = int(",
+    ),
+    Mutant("begins with many slots", "fairness.py", "SLOTS_AT_FIRST: Final = 2", "SLOTS_AT_FIRST: Final = 5"),
     # filters
     Mutant(
         "asks no filter",

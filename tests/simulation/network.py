@@ -25,6 +25,8 @@ CHARACTERS: Final[dict[str, tuple[str, ...]]] = {
     "busy": ("503 rest", "429 rest", "200", "429 date"),
     "lying": ("200 rest", "503 nonsense", "301", "garbage", "200"),
     "deadly": ("deadly",),
+    "prompt": ("200",),
+    "mute": ("hang",),
 }
 """What each kind of receiver does, one drawn a call."""
 

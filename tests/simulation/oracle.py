@@ -5,7 +5,7 @@ knows of this.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -555,6 +555,15 @@ class Oracle:
         ]
         if late:
             self.violations.append(f"I12: a process begins and leaves {late} to their leases")
+
+    def check_waits(self, subscription_ids: Collection[int], most_ms: int) -> None:
+        """See that none of these waited longer for its first attempts, whatever others did."""
+        for (id_, number), start in self._starts.items():
+            if number == 1 and start.delivery.subscription_id in subscription_ids:
+                waited = int(start.at) - self.model.events[start.delivery.event_id].answer.accepted_at
+                if waited > most_ms:
+                    self.violations.append(f"I13: delivery {id_} waited {waited} ms for others")
+                self.marks["prompt in a crowd"] += 1
 
     def check_age(self) -> None:
         """Judge what retention has left."""

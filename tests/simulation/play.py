@@ -25,6 +25,7 @@ from hookline.storage.sqlite import SqliteStorage
 from hookline.subscribing import SubscriptionRequest, created
 from hookline.telemetry import Telemetry
 from simulation.ageing import RETENTION_DAYS
+from simulation.crowd import crowd
 from simulation.database import Database, GroupingWriter, Weather
 from simulation.network import Receivers
 from simulation.node import RULES, Node, Unreachable
@@ -38,8 +39,9 @@ LEASE_MS: Final = 8_000
 UPKEEP_SECONDS: Final = 3.0
 CALM_SECONDS_MAX: Final = 3_000_000.0
 """Virtual time after the faults: a day's rest that a receiver may ask for, and more."""
-HINTS_SHARE: Final = 0.7
-"""Of publishes that wake the engine: a hint may be lost."""
+CROWDS_EACH: Final = 1_000
+CROWD_AT: Final = 7
+"""One seed of so many is a crowd: such a run takes as long as thirty others."""
 STRAGGLERS_SECONDS: Final = 6.0
 TRIES_MAX: Final = 4
 
@@ -92,7 +94,7 @@ class Stage:
 
     def play(self, seed: int, tell: Callable[[str], object] | None = None) -> Result:
         """Play the schedule of a seed, telling its steps, commits and attempts."""
-        schedule = draw(seed)
+        schedule = crowd(seed) if seed % CROWDS_EACH == CROWD_AT else draw(seed)
         if tell:
             tell(str(structs.replace(schedule, steps=())))
         drawn = schedule.circuit
@@ -182,6 +184,11 @@ class _Play:
         await self._calm_down()
         self.oracle.check_end()
         await self._read_everything()
+        if schedule.patience_ms is not None:
+            prompt = [
+                5000 + number for number, character in self._receivers.characters.items() if character == "prompt"
+            ]
+            self.oracle.check_waits(prompt, schedule.patience_ms)
         self.oracle.is_over = True
         for days in self._schedule.days_later:
             await self._grow_old(days)
@@ -482,7 +489,7 @@ class _Play:
                 continue
             except HooklineError:
                 return
-            if self._random.random() < HINTS_SHARE:
+            if self._random.random() < self._schedule.hints_share:
                 node.engine.wake()
             if isinstance(answer, Published):
                 self.oracle.order.answered(self._loop.time(), began_at, [event.id for event in answer.events])

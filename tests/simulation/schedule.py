@@ -47,6 +47,10 @@ class Schedule(Struct, frozen=True):
     steps: tuple[Step, ...]
     days_later: tuple[int, ...]
     """When retention is looked at, each so many days after the one before."""
+    hints_share: float = 0.7
+    """Of publishes that wake the engine: a hint may be lost."""
+    patience_ms: int | None = None
+    """The longest that a delivery for a receiver that answers at once may wait; None: that is not looked at."""
 
 
 def draw(seed: int) -> Schedule:
