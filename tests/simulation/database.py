@@ -108,6 +108,7 @@ class Database:
         self.path = f"{self._folder.name}/world.db"
         """Only its lock file is ever made."""
         self.connection = apsw.Connection(":memory:", statementcachesize=STATEMENTS_CACHED)
+        self.connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # as in a file: else no page can be given back
         self.connection.execute("PRAGMA foreign_keys = ON")
         engine._verify_schema(self.connection)
         self._connect_writer = vars(engine)["connect_writer"]

@@ -589,7 +589,7 @@ class Model:
                 and lane.hold_until <= now
                 and lane.pace.is_free(now)
                 and (lane.health.probe_at or 0) <= now
-                and in_flight.get(subscription_id, 0) < lane.slots
+                and in_flight.get(subscription_id, 0) < (1 if lane.is_ordered else lane.slots)
                 and subscription_id not in taken
                 and flight.total < flight.capacity * 0.5
                 and flight.by_company.get(lane.subscription.company_id, 0) < max(1, int(flight.capacity * 0.2))
