@@ -85,11 +85,11 @@ def test_deliveries_go_through_the_proxy(own_server: Callable[..., Server], rece
     server = own_server(HOOKLINE_EGRESS_PROXY=f"http://ann:s3cret@127.0.0.1:{receiver.port}")
     operator = server.client()
     member = operator.member_of(operator.company())
-    made = member.made("POST", "/v1/webhooks", {"callbackUrl": "http://localhost:9/hook"})
+    made = member.made("POST", "/v1/webhooks", {"callbackUrl": "http://localhost:9009/hook"})
     operator.publish(made["companyId"])
     receiver.wait_at("/hook", 1)
-    (asked,) = receiver.at("127.0.0.1:9")
-    assert asked.head.startswith(b"CONNECT 127.0.0.1:9 HTTP/1.1\r\n")
+    (asked,) = receiver.at("127.0.0.1:9009")
+    assert asked.head.startswith(b"CONNECT 127.0.0.1:9009 HTTP/1.1\r\n")
     assert asked.headers["proxy-authorization"] == "Basic YW5uOnMzY3JldA=="
     assert "s3cret" not in server.log
     operator.close()

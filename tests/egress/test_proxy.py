@@ -196,7 +196,7 @@ def test_proxy_that_opens_no_way_is_a_failed_attempt(script: Script, fault: Faul
     async def scenario() -> None:
         async with Receiver(script).listening() as proxy, nothing_left(proxy):
             client = sender(proxy=proxy_at(proxy.port))
-            outcome = failed(await client.send(call("http://127.0.0.1:9/")))
+            outcome = failed(await client.send(call("http://127.0.0.1:9009/")))
             await client.close()
         assert (outcome.error, outcome.detail) == (ErrorClass.CONNECT, fault.detail)
 
@@ -209,7 +209,7 @@ def test_proxy_that_is_not_there_is_a_failed_attempt() -> None:
             port = receiver.port
         for proxy in (proxy_at(port), proxy_at(port, address=None)):
             client = sender(proxy=proxy)
-            outcome = failed(await client.send(call("http://127.0.0.1:9/")))
+            outcome = failed(await client.send(call("http://127.0.0.1:9009/")))
             await client.close()
             assert (outcome.error, outcome.detail) == (ErrorClass.CONNECT, faults.PROXY_UNREACHED.detail)
 
@@ -221,7 +221,7 @@ def test_silent_proxy_ends_with_the_attempt_and_leaves_nothing_open(loop: str) -
     async def scenario() -> None:
         async with Receiver(_saying(b"HTTP/1.1 200")).listening() as proxy, nothing_left(proxy):
             client = sender(proxy=proxy_at(proxy.port))
-            outcome = failed(await client.send(call("http://127.0.0.1:9/", timeout_seconds=0.1)))
+            outcome = failed(await client.send(call("http://127.0.0.1:9009/", timeout_seconds=0.1)))
             await client.close()
         assert outcome.error is ErrorClass.TIMEOUT
 
@@ -234,7 +234,7 @@ def test_slow_proxy_costs_no_more_than_an_address_may(monkeypatch: pytest.Monkey
     async def scenario() -> None:
         async with Receiver(_saying(b"")).listening() as proxy, nothing_left(proxy):
             client = sender(proxy=proxy_at(proxy.port))
-            outcome = failed(await client.send(call("http://127.0.0.1:9/")))
+            outcome = failed(await client.send(call("http://127.0.0.1:9009/")))
             await client.close()
         assert outcome.error is ErrorClass.CONNECT
 
@@ -246,7 +246,7 @@ def test_answer_that_came_with_the_way_is_no_answer_to_the_request(loop: str) ->
     async def scenario() -> None:
         async with Receiver(_saying(OPENED + OK)).listening() as proxy, nothing_left(proxy):
             client = sender(proxy=proxy_at(proxy.port))
-            outcome = failed(await client.send(call("http://127.0.0.1:9/")))
+            outcome = failed(await client.send(call("http://127.0.0.1:9009/")))
             await client.close()
         assert outcome.error is ErrorClass.PROTOCOL
         assert "it came before the request" in outcome.detail
@@ -265,7 +265,7 @@ def test_cancelled_attempt_leaves_nothing_open() -> None:
 
         async with Receiver(silent).listening() as proxy, nothing_left(proxy):
             client = sender(proxy=proxy_at(proxy.port))
-            attempt = asyncio.create_task(client.send(call("http://127.0.0.1:9/")))
+            attempt = asyncio.create_task(client.send(call("http://127.0.0.1:9009/")))
             await asked.wait()
             attempt.cancel()
             await asyncio.wait([attempt])

@@ -181,7 +181,7 @@ def test_own_authorities_are_added_to_those_of_the_installation(tmp_path_factory
 def test_what_openssl_does_not_take_is_a_failed_attempt(trust: Trust) -> None:
     async def scenario() -> None:
         client = sender()
-        outcome = failed(await client.send(trusted(9, trust)))
+        outcome = failed(await client.send(trusted(9009, trust)))
         await client.close()
         assert (outcome.error, outcome.detail) == (ErrorClass.TLS, UNUSABLE_CERTIFICATE.detail)
 
