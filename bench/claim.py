@@ -22,19 +22,10 @@ from hookline.clock import SystemClock
 from hookline.fairness import Flight
 from hookline.lifecycle import Succeed
 from hookline.model import Company, PayloadVersion, Policies, Recipient, Secret, Subscription, Timings
+from hookline.storage.claims import AttemptRecord, Claim, Claimed, Fence, Settlement
 from hookline.storage.postgres import PostgresStorage
-from hookline.storage.protocol import (
-    AttemptRecord,
-    Claim,
-    Claimed,
-    Fence,
-    NewDelivery,
-    NewEvent,
-    Publication,
-    Published,
-    Settlement,
-    Storage,
-)
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import NewDelivery, NewEvent, Publication, Published
 from hookline.storage.sqlite import SqliteStorage
 from service import POSTGRES, percentile
 

@@ -26,7 +26,8 @@ from hookline.clock import Clock, SystemClock
 from hookline.model import Company, PayloadVersion, Policies, Recipient, Secret, Subscription
 from hookline.retention import DAY_MS, Retention
 from hookline.storage.postgres import PostgresStorage
-from hookline.storage.protocol import NewDelivery, NewEvent, Publication, Published, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import NewDelivery, NewEvent, Publication, Published
 from hookline.storage.sqlite import SqliteStorage
 from service import POSTGRES, percentile
 

@@ -218,7 +218,7 @@ def _planted(name: str, source: str) -> Module:
         ("model", "from hookline.clock import Clock"),
         ("model", "def f():\n    from hookline import config"),
         ("retry", "import hookline.storage.protocol"),
-        ("rendering", "from hookline.storage.protocol import Claimed"),
+        ("rendering", "from hookline.storage.claims import Claimed"),
         ("egress.sender", "from hookline.engine import Engine"),
         ("storage.protocol", "from hookline.storage.sqlite import SqliteStorage"),
         ("engine", "from hookline.wiring import serve"),

@@ -11,7 +11,7 @@ from hookline.egress.sender import Call
 from hookline.egress.url import UrlRules
 from hookline.model import AuthType, ErrorClass, Failed, PayloadVersion, Policies, Secret, Subscription, Timings
 from hookline.sealing import Keyring
-from hookline.storage.protocol import Claimed
+from hookline.storage.claims import Claimed
 
 KEYRING = Keyring([b"k" * 32])
 NOW = 1_767_268_800_000

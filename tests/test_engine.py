@@ -14,7 +14,7 @@ from hookline.engine import Engine
 from hookline.errors import Unavailable
 from hookline.model import DeliveryState, ErrorClass, Failed, Outcome, Policies, Subscription, Timings
 from hookline.retry import JITTER_SHARE_MAX
-from hookline.storage.protocol import Settlement
+from hookline.storage.claims import Settlement
 from simulation.virtual import VirtualClock, run, virtual_loop
 from simulation.world import World, answered, statuses, until
 

@@ -17,20 +17,12 @@ from hookline.drafting import EventRequest
 from hookline.errors import Invalid, Unavailable
 from hookline.model import BUILT_IN_COMPANY_ID, Company, EventType, PayloadVersion, Policies, Subscription
 from hookline.publishing import Announcement, Publisher
-from hookline.storage.protocol import (
-    EventQuery,
-    IdConflict,
-    KeyConflict,
-    Publication,
-    Published,
-    PublishResult,
-    Routes,
-    Stale,
-    Storage,
-)
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import IdConflict, KeyConflict, Publication, Published, PublishResult, Routes, Stale
 from hookline.storage.sqlite import SqliteStorage
 from hookline.storage.sqlite.readers import InlineReaders
 from hookline.storage.sqlite.writer import InlineWriter
+from hookline.storage.views import EventQuery
 
 Result = TypeVar("Result")
 ACME, OTHER = 101, 102

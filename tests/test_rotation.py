@@ -17,7 +17,7 @@ from hookline.model import PayloadVersion, Policies, Secret, Subscription
 from hookline.rotation import OVERLAP_SECONDS, SECRETS_MAX, RotationRequest, rotated
 from hookline.sealing import Keyring
 from hookline.signing import Signer, new_secret
-from hookline.storage.protocol import Claimed
+from hookline.storage.claims import Claimed
 
 KEYRING = Keyring([bytes(range(32))])
 NOW = 1_767_268_800_000

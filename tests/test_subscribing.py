@@ -14,7 +14,7 @@ from hookline.egress.url import UrlRules
 from hookline.errors import Invalid
 from hookline.model import AuthType, EventType, PayloadVersion, Subscription, TypeKind
 from hookline.sealing import Keyring, Unsealable
-from hookline.storage.protocol import Catalogue
+from hookline.storage.publications import Catalogue
 from hookline.subscribing import Rules, SubscriptionRequest
 
 URL = "https://api.example.com/hooks"

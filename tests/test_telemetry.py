@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hookline import __version__
 from hookline.model import Answered, ErrorClass, Failed, Outcome, PayloadVersion, Timings
-from hookline.storage.protocol import Backlog, Claimed
+from hookline.storage.claims import Backlog, Claimed
 from hookline.telemetry import Telemetry
 
 AT = 1_795_420_800_000

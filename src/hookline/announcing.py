@@ -15,7 +15,8 @@ from hookline.clock import rfc3339
 from hookline.errors import Unavailable
 from hookline.model import BUILT_IN_COMPANY_ID
 from hookline.publishing import Announcement, Publisher
-from hookline.storage.protocol import Notice, Storage
+from hookline.storage.claims import Notice
+from hookline.storage.protocol import Storage
 
 log = logging.getLogger("hookline.announcing")
 

@@ -15,7 +15,7 @@ from hookline.egress.url import CallbackUrl, UrlRefused, UrlRules, parse
 from hookline.model import Answered, ErrorClass, Failed, Outcome, Subscription, Timings
 from hookline.sealing import Keyring
 from hookline.signing import Signer
-from hookline.storage.protocol import AttemptRecord, Claimed, Fence, Settlement, Unreadable
+from hookline.storage.claims import AttemptRecord, Claimed, Fence, Settlement, Unreadable
 
 TARGETS_MAX: Final = 10_000
 """Kept ready: about 3 KB each. Past it all are forgotten and made again as needed."""

@@ -22,7 +22,8 @@ from hookline.errors import Unavailable
 from hookline.fairness import Flight
 from hookline.model import Outcome
 from hookline.rendering import NotJson
-from hookline.storage.protocol import Claim, Claimed, Fence, Settlement, Storage
+from hookline.storage.claims import Claim, Claimed, Fence, Settlement
+from hookline.storage.protocol import Storage
 from hookline.telemetry import Telemetry
 
 log = logging.getLogger("hookline.engine")

@@ -11,7 +11,8 @@ import msgspec
 from hookline import matching, tokens
 from hookline.errors import Conflict, Unavailable
 from hookline.model import PayloadVersion, Recipient, Subscription
-from hookline.storage.protocol import Catalogue, NewDelivery, NewEvent, Publication, Published, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import Catalogue, NewDelivery, NewEvent, Publication, Published
 
 EVENT_TYPE: Final = "webhook.ping"
 TOKEN_BYTES: Final = 8

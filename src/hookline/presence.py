@@ -11,7 +11,8 @@ from typing import Final
 from hookline.clock import Clock
 from hookline.engine import Engine
 from hookline.errors import Unavailable
-from hookline.storage.protocol import NodeBeat, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.views import NodeBeat
 
 log = logging.getLogger("hookline.presence")
 

@@ -23,7 +23,8 @@ from hookline.filtering import Document
 from hookline.matching import Demands
 from hookline.model import BUILT_IN_COMPANY_ID, Entry, EventType, PayloadVersion, Recipient, TypeKind
 from hookline.quotas import Asked, Quotas
-from hookline.storage.protocol import (
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import (
     Catalogue,
     IdConflict,
     IdempotencyKey,
@@ -34,7 +35,6 @@ from hookline.storage.protocol import (
     Published,
     Routes,
     Stale,
-    Storage,
 )
 
 DELIVERIES_MAX: Final = 10_000

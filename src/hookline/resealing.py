@@ -13,7 +13,8 @@ from hookline import credentials
 from hookline.errors import Conflict
 from hookline.model import PayloadVersion, Subscription
 from hookline.sealing import Keyring, Unsealable
-from hookline.storage.protocol import Storage, SubscriptionQuery
+from hookline.storage.protocol import Storage
+from hookline.storage.views import SubscriptionQuery
 
 PAGE: Final = 200
 TRIES: Final = 5

@@ -30,7 +30,7 @@ from hookline.model import (
 from hookline.publishing import unknown_type
 from hookline.rendering import CLOUDEVENTS, JSON
 from hookline.sealing import Keyring
-from hookline.storage.protocol import Catalogue
+from hookline.storage.publications import Catalogue
 
 HEADERS_MAX: Final = 16
 HEADER_VALUE_CHARACTERS_MAX: Final = 2_048

@@ -20,7 +20,7 @@ from hookline.counting import Count, Counter, Histogram, Spread
 from hookline.lifecycle import succeeded
 from hookline.logs import AttemptLine, Lines, RequestLine
 from hookline.model import Answered, ErrorClass, Failed, Outcome
-from hookline.storage.protocol import Backlog, Claimed
+from hookline.storage.claims import Backlog, Claimed
 
 SUCCEEDED: Final = "succeeded"
 

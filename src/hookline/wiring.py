@@ -48,7 +48,8 @@ from hookline.retention import Retention
 from hookline.sealing import Keyring, Unsealable
 from hookline.storage.inspection import SUBSCRIPTIONS_MAX, Inspection
 from hookline.storage.migrate import migrations
-from hookline.storage.protocol import Storage, SubscriptionQuery
+from hookline.storage.protocol import Storage
+from hookline.storage.views import SubscriptionQuery
 from hookline.tallying import Tallying
 from hookline.telemetry import Telemetry
 from hookline.tokens import new_token

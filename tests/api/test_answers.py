@@ -11,7 +11,7 @@ from hookline.api.openapi import document
 from hookline.fairness import Flight
 from hookline.lifecycle import Retry, Succeed, Verdict
 from hookline.model import ErrorClass, Timings
-from hookline.storage.protocol import AttemptRecord, Claimed, Fence, Settlement
+from hookline.storage.claims import AttemptRecord, Claimed, Fence, Settlement
 
 IDLE = Flight(
     capacity=10, host_capacity=10, total=0, by_subscription={}, by_company={}, by_host={}, by_company_at_host={}

@@ -8,7 +8,8 @@ from api.loopback import Server
 from hookline import errors
 from hookline.api import problem
 from hookline.api.app import ROUTES
-from hookline.api.openapi import OPERATIONS, document
+from hookline.api.openapi import document
+from hookline.api.operations import OPERATIONS
 
 
 def test_every_route_is_described_and_nothing_else() -> None:

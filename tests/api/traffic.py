@@ -6,7 +6,7 @@ from api.loopback import Server
 from hookline.fairness import Flight
 from hookline.lifecycle import GiveUp, Reason, Retry, Succeed, Verdict
 from hookline.model import ErrorClass, Timings
-from hookline.storage.protocol import AttemptRecord, Claimed, Fence, Settlement
+from hookline.storage.claims import AttemptRecord, Claimed, Fence, Settlement
 
 LEASE_MS = 45_000
 

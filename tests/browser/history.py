@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from e2e.harness import Client, Server
 from hookline.lifecycle import GiveUp, Reason, Retry, Succeed
 from hookline.model import ErrorClass
-from hookline.storage.protocol import Claimed, Published, Settlement
+from hookline.storage.claims import Claimed, Settlement
+from hookline.storage.publications import Published
 from hookline.storage.sqlite import SqliteStorage
 from hookline.tallies import DAY_MS, HOUR_MS, MINUTE_MS
 

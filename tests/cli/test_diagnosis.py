@@ -12,8 +12,8 @@ from hookline.cli.diagnosis import Finding, State
 from hookline.config import Settings, from_environment
 from hookline.model import PayloadVersion, Policies, Secret, Subscription
 from hookline.sealing import Keyring
+from hookline.storage.claims import Backlog
 from hookline.storage.inspection import Guarantee, Inspection
-from hookline.storage.protocol import Backlog
 
 NOW = 1_795_420_800_000
 OLD, NEW = b"o" * 32, b"n" * 32

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hookline import tallies
 from hookline.dashboard import charts, series
 from hookline.dashboard.series import RANGES, USUAL, Series
-from hookline.storage.protocol import Tally
+from hookline.storage.views import Tally
 from hookline.tallies import DAY_MS, HOUR_MS, KEPT, MINUTE_MS, Level
 
 NOW = 1_767_268_800_000 + 34 * MINUTE_MS

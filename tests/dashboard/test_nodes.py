@@ -5,7 +5,7 @@ import pytest
 from api.loopback import Server
 from dashboard.browsing import Browser
 from hookline.dashboard import nodes
-from hookline.storage.protocol import Node
+from hookline.storage.views import Node
 
 NOW = 1_767_268_800_000
 

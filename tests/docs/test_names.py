@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 import typer.main
 
-from hookline.api.openapi import OPERATIONS
+from hookline.api.operations import OPERATIONS
 from hookline.cli.main import app
 from hookline.config import OF_COMMANDS, SETTINGS
 

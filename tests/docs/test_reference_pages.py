@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hookline import circuit
 from hookline.api import problem
-from hookline.api.openapi import OPERATIONS, document
+from hookline.api.openapi import document
+from hookline.api.operations import OPERATIONS
 from hookline.clock import SystemClock
 from hookline.dashboard.reference import shapes
 from hookline.lifecycle import Reason

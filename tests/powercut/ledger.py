@@ -7,14 +7,9 @@ from msgspec import Struct
 
 from hookline.lifecycle import GiveUp, Succeed
 from hookline.model import Subscription
-from hookline.storage.protocol import (
-    Claim,
-    Publication,
-    Published,
-    PublishResult,
-    Settlement,
-    Storage,
-)
+from hookline.storage.claims import Claim, Settlement
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import Publication, Published, PublishResult
 from powercut.recording import Recording
 
 

@@ -15,7 +15,8 @@ from hookline.drafting import EventRequest
 from hookline.engine import Engine
 from hookline.model import Policies, Subscription
 from hookline.publishing import Publisher
-from hookline.storage.protocol import IdempotencyKey, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import IdempotencyKey
 from hookline.storage.sqlite import SqliteStorage
 from hookline.storage.sqlite.committing import Broken, Committer, Request
 from hookline.storage.sqlite.readers import InlineReaders

@@ -13,18 +13,8 @@ from msgspec.structs import replace
 from hookline.fairness import Flight
 from hookline.lifecycle import GiveUp, Retry, Succeed
 from hookline.model import EventType, PayloadVersion, Recipient, Replay, Subscription
-from hookline.storage.protocol import (
-    Accepted,
-    Claim,
-    Fence,
-    IdConflict,
-    KeyConflict,
-    NewReplay,
-    Publication,
-    Published,
-    Settlement,
-    Stale,
-)
+from hookline.storage.claims import Claim, Fence, NewReplay, Settlement
+from hookline.storage.publications import Accepted, IdConflict, KeyConflict, Publication, Published, Stale
 from simulation.handshakes import Consent
 from simulation.health import DAY_MS, Circuit, Health
 from simulation.pace import Pace

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import Any, Final, TypeVar, cast
 
 from hookline.api.context import Api
-from hookline.api.webhooks import CHANGE_TRIES, nothing_starts
+from hookline.api.turns import CHANGE_TRIES
+from hookline.api.webhooks import nothing_starts
 from hookline.dispatch import Targets
 from hookline.egress.oauth import GrantingSender
 from hookline.egress.url import UrlRules
@@ -21,7 +22,8 @@ from hookline.model import Subscription
 from hookline.publishing import Publisher
 from hookline.rotation import RotationRequest, rotated
 from hookline.sealing import Keyring
-from hookline.storage.protocol import Catalogue, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import Catalogue
 from hookline.subscribing import Rules, SubscriptionRequest, changed
 from hookline.telemetry import Telemetry
 from hookline.validating import Validator

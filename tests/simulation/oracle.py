@@ -17,7 +17,9 @@ from hookline.clock import rfc3339
 from hookline.egress.sender import Call
 from hookline.errors import Unavailable
 from hookline.model import Answered, ErrorClass, EventType, Outcome, PayloadVersion, Subscription
-from hookline.storage.protocol import Accepted, Creation, Published, Settlement
+from hookline.storage.claims import Settlement
+from hookline.storage.protocol import Creation
+from hookline.storage.publications import Accepted, Published
 from hookline.storage.sqlite.committing import Broken
 from simulation.ageing import check_age
 from simulation.database import Note

@@ -20,8 +20,10 @@ from hookline.errors import Conflict, HooklineError, NotFound, Unavailable
 from hookline.model import Company, EventType, PayloadVersion
 from hookline.retention import Retention
 from hookline.rotation import SECRETS_MAX, RotationRequest
-from hookline.storage.protocol import AttemptQuery, AttemptRow, Catalogue, IdempotencyKey, NewReplay, Published, Waiting
+from hookline.storage.claims import NewReplay
+from hookline.storage.publications import Catalogue, IdempotencyKey, Published
 from hookline.storage.sqlite import SqliteStorage
+from hookline.storage.views import AttemptQuery, AttemptRow, Waiting
 from hookline.subscribing import SubscriptionRequest, created
 from hookline.telemetry import Telemetry
 from simulation.ageing import RETENTION_DAYS

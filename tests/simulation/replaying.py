@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from hookline.storage.protocol import NewReplay
+from hookline.storage.claims import NewReplay
 
 LANE_SHARE: Final = 5
 

@@ -31,20 +31,12 @@ from hookline.model import (
 )
 from hookline.sealing import Keyring
 from hookline.signing import new_secret
-from hookline.storage.protocol import (
-    AttemptQuery,
-    AttemptRow,
-    Creation,
-    DeliveryView,
-    NewDelivery,
-    NewEvent,
-    Publication,
-    Published,
-    Storage,
-)
+from hookline.storage.protocol import Creation, Storage
+from hookline.storage.publications import NewDelivery, NewEvent, Publication, Published
 from hookline.storage.sqlite import SqliteStorage
 from hookline.storage.sqlite.readers import InlineReaders
 from hookline.storage.sqlite.writer import InlineWriter
+from hookline.storage.views import AttemptQuery, AttemptRow, DeliveryView
 from hookline.telemetry import Telemetry
 from simulation.virtual import VirtualClock
 

@@ -23,7 +23,9 @@ from storage_samples import (
 
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import DeliveryState, ErrorClass, Subscription
-from hookline.storage.protocol import Claimed, Creation, Published, Stale, Storage
+from hookline.storage.claims import Claimed
+from hookline.storage.protocol import Creation, Storage
+from hookline.storage.publications import Published, Stale
 
 SLOTS = 2
 WINDOW_MS = 3_000

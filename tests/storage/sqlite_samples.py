@@ -10,17 +10,8 @@ from typing import Any, TypeVar
 from hookline.fairness import Flight
 from hookline.lifecycle import Succeed, Verdict
 from hookline.model import Company, PayloadVersion, Policies, Recipient, Subscription, Timings
-from hookline.storage.protocol import (
-    AttemptRecord,
-    Claim,
-    Claimed,
-    Fence,
-    IdempotencyKey,
-    NewDelivery,
-    NewEvent,
-    Publication,
-    Settlement,
-)
+from hookline.storage.claims import AttemptRecord, Claim, Claimed, Fence, Settlement
+from hookline.storage.publications import IdempotencyKey, NewDelivery, NewEvent, Publication
 from hookline.storage.sqlite import SqliteStorage
 from hookline.storage.sqlite.committing import Committer
 from hookline.storage.sqlite.readers import InlineReaders

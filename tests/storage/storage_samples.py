@@ -20,25 +20,10 @@ from hookline.model import (
     Subscription,
     Timings,
 )
-from hookline.storage.protocol import (
-    AttemptQuery,
-    AttemptRecord,
-    AttemptRow,
-    Claim,
-    Claimed,
-    Creation,
-    DeliveryView,
-    EventDetail,
-    Fence,
-    IdempotencyKey,
-    NewDelivery,
-    NewEvent,
-    Publication,
-    Published,
-    PublishResult,
-    Settlement,
-    Storage,
-)
+from hookline.storage.claims import AttemptRecord, Claim, Claimed, Fence, Settlement
+from hookline.storage.protocol import Creation, Storage
+from hookline.storage.publications import IdempotencyKey, NewDelivery, NewEvent, Publication, Published, PublishResult
+from hookline.storage.views import AttemptQuery, AttemptRow, DeliveryView, EventDetail
 
 OpenStorage = Callable[[], Awaitable[Storage]]
 

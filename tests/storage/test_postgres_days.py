@@ -28,7 +28,8 @@ from hookline.lifecycle import GiveUp, Reason
 from hookline.model import DeliveryState
 from hookline.storage.postgres import PostgresStorage
 from hookline.storage.postgres.days import AHEAD, KEYS, day_of
-from hookline.storage.protocol import EventQuery, Published
+from hookline.storage.publications import Published
+from hookline.storage.views import EventQuery
 from postgres_server import Server
 
 pytestmark = pytest.mark.anyio

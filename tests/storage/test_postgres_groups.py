@@ -12,7 +12,8 @@ from storage_samples import HandClock, a_publication, an_event, claim, populate,
 from hookline.errors import Invalid, Unavailable
 from hookline.storage.postgres import PostgresStorage, grouping
 from hookline.storage.postgres.grouping import Groups
-from hookline.storage.protocol import EventQuery, IdConflict, KeyConflict, Publication, Published, PublishResult, Stale
+from hookline.storage.publications import IdConflict, KeyConflict, Publication, Published, PublishResult, Stale
+from hookline.storage.views import EventQuery
 
 pytestmark = pytest.mark.anyio
 

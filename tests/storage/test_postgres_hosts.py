@@ -16,7 +16,7 @@ from hookline.errors import StartRefused, Unavailable
 from hookline.storage.postgres import PostgresStorage, hosts
 from hookline.storage.postgres.connection import Patience
 from hookline.storage.postgres.hosts import addresses
-from hookline.storage.protocol import Published
+from hookline.storage.publications import Published
 from postgres_server import URL_VARIABLE, Cluster, own_cluster
 
 pytestmark = [

@@ -14,11 +14,11 @@ from rivals import VERBS, Act, World, claims, claims_one, drains, erases, pauses
 from storage_samples import HandClock
 
 from hookline import circuit
+from hookline.storage.claims import Settlement
 from hookline.storage.postgres import PostgresStorage, claiming, lanes, settling
 from hookline.storage.postgres.claiming import ClaimRequest
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.schema import migrate
-from hookline.storage.protocol import Settlement
 from postgres_server import Server
 
 pytestmark = pytest.mark.anyio

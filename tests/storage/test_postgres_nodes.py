@@ -27,9 +27,10 @@ from storage_samples import (
 
 from hookline.lifecycle import Retry
 from hookline.model import DeliveryState, Policies, Validation
+from hookline.storage.claims import Claim
 from hookline.storage.postgres import PostgresStorage
 from hookline.storage.postgres.claiming import SKIPPED_AGAIN_MS
-from hookline.storage.protocol import Claim, Storage
+from hookline.storage.protocol import Storage
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from storage_samples import HandClock, a_settlement, attempt, claim, delivery_of
 
 from hookline.model import PayloadVersion
 from hookline.storage.postgres import PostgresStorage, directory, log, subscriptions
-from hookline.storage.protocol import AttemptPage, AttemptQuery, EventQuery, SubscriptionQuery
+from hookline.storage.views import AttemptPage, AttemptQuery, EventQuery, SubscriptionQuery
 
 pytestmark = pytest.mark.anyio
 

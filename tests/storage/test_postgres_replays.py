@@ -5,8 +5,8 @@ import pytest
 from storage_samples import HandClock, attempt, populate, published
 
 from hookline.replays import FIRST
+from hookline.storage.claims import NewReplay
 from hookline.storage.postgres import PostgresStorage
-from hookline.storage.protocol import NewReplay
 
 pytestmark = pytest.mark.anyio
 

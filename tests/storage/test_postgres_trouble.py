@@ -27,7 +27,8 @@ from storage_samples import (
 from hookline.errors import Invalid, StartRefused, Unavailable
 from hookline.storage.postgres import PostgresStorage
 from hookline.storage.postgres.connection import Patience
-from hookline.storage.protocol import EventQuery, Published
+from hookline.storage.publications import Published
+from hookline.storage.views import EventQuery
 from postgres_server import URL_VARIABLE
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from storage_samples import DAY_MS, NOON_MS, HandClock, attempt, populate, publi
 
 from hookline import replays
 from hookline.model import DeliveryState, ReplayState
-from hookline.storage.protocol import NewReplay
+from hookline.storage.claims import NewReplay
 from hookline.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.anyio

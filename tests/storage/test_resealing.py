@@ -11,7 +11,8 @@ from hookline import credentials
 from hookline.model import AuthType, PayloadVersion, Secret, Subscription
 from hookline.resealing import PAGE, Resealed, reseal
 from hookline.sealing import Keyring, Unsealable
-from hookline.storage.protocol import Storage, SubscriptionQuery
+from hookline.storage.protocol import Storage
+from hookline.storage.views import SubscriptionQuery
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,7 @@ from sqlite_samples import (
 )
 
 from hookline.lifecycle import GiveUp, Reason, Retry
-from hookline.storage.protocol import Claim, Claimed, Fence
+from hookline.storage.claims import Claim, Claimed, Fence
 from hookline.storage.sqlite import SqliteStorage
 
 BACKLOG = 1_000_000

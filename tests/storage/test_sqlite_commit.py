@@ -22,12 +22,14 @@ from sqlite_samples import (
 
 from hookline.errors import Unavailable
 from hookline.lifecycle import Retry
-from hookline.storage.protocol import Creation, EventQuery, KeyConflict, Publication, Published
+from hookline.storage.protocol import Creation
+from hookline.storage.publications import KeyConflict, Publication, Published
 from hookline.storage.sqlite import SqliteStorage, engine
 from hookline.storage.sqlite.committing import Broken, Committer, Done, Request
 from hookline.storage.sqlite.publishing import publish
 from hookline.storage.sqlite.settling import settle
 from hookline.storage.sqlite.writer import ThreadedWriter
+from hookline.storage.views import EventQuery
 
 
 def commits_of(connection: apsw.Connection) -> list[int]:

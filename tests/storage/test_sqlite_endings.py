@@ -7,8 +7,8 @@ from sqlite_samples import LEASE_MS, HandClock, claim, inline_storage, populate,
 
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import DeliveryState
-from hookline.storage.protocol import AttemptQuery, AttemptRow
 from hookline.storage.sqlite import SqliteStorage
+from hookline.storage.views import AttemptQuery, AttemptRow
 
 
 async def log_of(storage: SqliteStorage, subscription_id: int = 1001) -> tuple[AttemptRow, ...]:

@@ -13,9 +13,10 @@ from sqlite_samples import HandClock, claim, committer_of, inline_storage, popul
 
 from hookline.errors import StartRefused
 from hookline.model import DeliveryState
-from hookline.storage.protocol import AttemptQuery, EventQuery, Published
+from hookline.storage.publications import Published
 from hookline.storage.sqlite import SqliteStorage
 from hookline.storage.sqlite.connection import FileLock, connect_reader
+from hookline.storage.views import AttemptQuery, EventQuery
 
 
 def test_a_second_storage_on_the_file_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:

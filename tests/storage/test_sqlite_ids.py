@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sqlite_samples import HandClock, claim, inline_storage, populate, publication, run, settlement
 
-from hookline.storage.protocol import AttemptQuery, EventQuery
 from hookline.storage.rows import DAY_BITS, DAY_MS
 from hookline.storage.sqlite import SqliteStorage
+from hookline.storage.views import AttemptQuery, EventQuery
 
 DAYS_AT_NOON = 731
 """From 2024-01-01 to 2026-01-01."""

@@ -9,8 +9,8 @@ import apsw
 import pytest
 from sqlite_samples import HandClock, run
 
-from hookline.storage.protocol import EventQuery
 from hookline.storage.sqlite import SqliteStorage, log
+from hookline.storage.views import EventQuery
 
 
 def test_slow_pages_hold_up_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

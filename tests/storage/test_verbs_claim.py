@@ -34,7 +34,8 @@ from storage_samples import (
 
 from hookline.lifecycle import LOSS_WAITS_MS, SUSPECT_LOSSES, GiveUp, Reason, Retry, is_suspect
 from hookline.model import DeliveryState, ErrorClass
-from hookline.storage.protocol import Claimed, Storage
+from hookline.storage.claims import Claimed
+from hookline.storage.protocol import Storage
 
 pytestmark = pytest.mark.anyio
 

@@ -31,9 +31,12 @@ from hookline.announcing import Announcer, announcement_of
 from hookline.lifecycle import GiveUp, Reason
 from hookline.model import BUILT_IN_COMPANY_ID, DeliveryState, PayloadVersion, Policies, ReplayState, Subscription
 from hookline.publishing import Publisher
+from hookline.storage.claims import Fence, NewReplay, Unreadable
 from hookline.storage.postgres import PostgresStorage
-from hookline.storage.protocol import Fence, NewReplay, Published, Storage, SubscriptionQuery, Unreadable
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import Published
 from hookline.storage.sqlite import SqliteStorage
+from hookline.storage.views import SubscriptionQuery
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from storage_samples import NOON_MS, a_company, a_subscription, claim, digest, populate, publish, published, states_of
 
 from hookline.model import Company, DeliveryState, EventType, PayloadVersion, Role, Token, TypeKind
-from hookline.storage.protocol import CompanyDeletion, Creation, Storage, SubscriptionQuery
+from hookline.storage.protocol import CompanyDeletion, Creation, Storage
+from hookline.storage.views import SubscriptionQuery
 
 pytestmark = pytest.mark.anyio
 

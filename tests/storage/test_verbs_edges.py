@@ -23,15 +23,9 @@ from storage_samples import (
 
 from hookline.lifecycle import Retry
 from hookline.model import PayloadVersion, Recipient, Role, Token
-from hookline.storage.protocol import (
-    AttemptQuery,
-    CompanyDeletion,
-    Creation,
-    EventQuery,
-    Stale,
-    Storage,
-    SubscriptionQuery,
-)
+from hookline.storage.protocol import CompanyDeletion, Creation, Storage
+from hookline.storage.publications import Stale
+from hookline.storage.views import AttemptQuery, EventQuery, SubscriptionQuery
 
 pytestmark = pytest.mark.anyio
 

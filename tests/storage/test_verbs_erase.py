@@ -22,7 +22,8 @@ from storage_samples import (
 
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import DeliveryState, Policies
-from hookline.storage.protocol import Published, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import Published
 
 pytestmark = pytest.mark.anyio
 

@@ -26,7 +26,8 @@ from storage_samples import (
 
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import DeliveryState, EventType, PayloadVersion, Policies, Route
-from hookline.storage.protocol import AttemptPage, AttemptQuery, EventQuery, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.views import AttemptPage, AttemptQuery, EventQuery
 
 pytestmark = pytest.mark.anyio
 

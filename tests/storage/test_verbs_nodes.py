@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 from storage_samples import DAY_MS, NOON_MS, HandClock
 
-from hookline.storage.protocol import NodeBeat, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.views import NodeBeat
 
 pytestmark = pytest.mark.anyio
 

@@ -21,7 +21,9 @@ from storage_samples import (
 from hookline import circuit
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import DeliveryState, InactiveReason, Policies
-from hookline.storage.protocol import Claimed, Storage, Waiting
+from hookline.storage.claims import Claimed
+from hookline.storage.protocol import Storage
+from hookline.storage.views import Waiting
 
 pytestmark = pytest.mark.anyio
 

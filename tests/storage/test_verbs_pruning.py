@@ -19,8 +19,9 @@ from storage_samples import (
 from hookline import replays
 from hookline.lifecycle import GiveUp, Reason
 from hookline.model import EventType, ReplayState
+from hookline.storage.claims import NewReplay
 from hookline.storage.postgres import PostgresStorage
-from hookline.storage.protocol import NewReplay, Storage
+from hookline.storage.protocol import Storage
 from hookline.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.anyio

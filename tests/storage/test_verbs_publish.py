@@ -23,15 +23,9 @@ from storage_samples import (
 )
 
 from hookline.model import DeliveryState, Entry, EventType, PayloadVersion
-from hookline.storage.protocol import (
-    EventQuery,
-    IdConflict,
-    KeyConflict,
-    NewDelivery,
-    Published,
-    Stale,
-    Storage,
-)
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import IdConflict, KeyConflict, NewDelivery, Published, Stale
+from hookline.storage.views import EventQuery
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,8 @@ from storage_samples import (
 
 from hookline.lifecycle import GiveUp, Reason, Retry, Succeed, Verdict
 from hookline.model import DeliveryState
-from hookline.storage.protocol import Claimed, Redelivery, Storage
+from hookline.storage.claims import Claimed, Redelivery
+from hookline.storage.protocol import Storage
 
 pytestmark = pytest.mark.anyio
 

@@ -40,8 +40,10 @@ from storage_samples import (
 from hookline import replays
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import DeliveryState, Entry, EventType, PayloadVersion, Policies, Replay, ReplayState
+from hookline.storage.claims import Claimed, NewReplay
 from hookline.storage.postgres import PostgresStorage
-from hookline.storage.protocol import Claimed, NewReplay, Published, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import Published
 from hookline.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.anyio

@@ -27,7 +27,9 @@ from storage_samples import (
 from hookline.circuit import DEAD as TOLD
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import Action, Change, DeliveryState
-from hookline.storage.protocol import EventQuery, IdConflict, Published, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.publications import IdConflict, Published
+from hookline.storage.views import EventQuery
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,8 @@ from storage_samples import HandClock, attempt, claim, deactivate, populate, pub
 
 from hookline.lifecycle import GiveUp, Reason
 from hookline.model import DeliveryState
-from hookline.storage.protocol import EventQuery, EventSearch, Storage
+from hookline.storage.protocol import Storage
+from hookline.storage.views import EventQuery, EventSearch
 
 pytestmark = pytest.mark.anyio
 

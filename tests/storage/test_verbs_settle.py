@@ -23,7 +23,8 @@ from storage_samples import (
 
 from hookline.lifecycle import GiveUp, Reason, Retry
 from hookline.model import DeliveryState, ErrorClass, Timings
-from hookline.storage.protocol import AttemptRecord, Storage
+from hookline.storage.claims import AttemptRecord
+from hookline.storage.protocol import Storage
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from storage_samples import NOON_MS, a_company, a_subscription, change, create, populate
 
 from hookline.model import AuthType, PayloadVersion, Policies, Secret
-from hookline.storage.protocol import Creation, Storage, SubscriptionQuery
+from hookline.storage.protocol import Creation, Storage
+from hookline.storage.views import SubscriptionQuery
 
 pytestmark = pytest.mark.anyio
 

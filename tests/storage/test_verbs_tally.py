@@ -18,7 +18,8 @@ from storage_samples import (
 )
 
 from hookline.lifecycle import GiveUp, Reason, Retry
-from hookline.storage.protocol import Storage, TallyQuery
+from hookline.storage.protocol import Storage
+from hookline.storage.views import TallyQuery
 from hookline.tallies import DAY_MS as A_DAY
 from hookline.tallies import HOUR_MS, KEPT, MINUTE_MS, QUARTER_MS, Level, class_of
 

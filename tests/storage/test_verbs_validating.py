@@ -20,7 +20,8 @@ from storage_samples import (
 
 from hookline.lifecycle import GiveUp, Reason
 from hookline.model import Policies, Validation
-from hookline.storage.protocol import VALIDATION_DOUBLINGS_MAX, Storage, Waiting
+from hookline.storage.protocol import Storage
+from hookline.storage.views import VALIDATION_DOUBLINGS_MAX, Waiting
 
 pytestmark = pytest.mark.anyio
 

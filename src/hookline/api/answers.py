@@ -7,7 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from hookline.clock import rfc3339
-from hookline.storage.protocol import Item, Page
+from hookline.storage.views import Item, Page
 
 JSON: Final = "application/json"
 ALWAYS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]

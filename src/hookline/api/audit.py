@@ -8,7 +8,7 @@ from starlette.responses import Response
 from hookline.api.answers import instant, items_response
 from hookline.api.context import Api
 from hookline.api.reading import ID_MAX, list_limit, query_int
-from hookline.storage.protocol import AuditEntry
+from hookline.storage.views import AuditEntry
 
 
 async def list_all(request: Request, api: Api) -> Response:

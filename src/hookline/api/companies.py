@@ -19,10 +19,12 @@ from hookline.api.reading import (
     query_boolean,
     read_json,
 )
-from hookline.api.webhooks import CHANGE_TRIES, nothing_starts
+from hookline.api.turns import CHANGE_TRIES
+from hookline.api.webhooks import nothing_starts
 from hookline.errors import Conflict, Invalid, Unavailable
 from hookline.model import BUILT_IN_COMPANY_ID, Action, Company, PayloadVersion
-from hookline.storage.protocol import CompanyDeletion, Creation, SubscriptionQuery
+from hookline.storage.protocol import CompanyDeletion, Creation
+from hookline.storage.views import SubscriptionQuery
 
 RETENTION_DAYS_MAX: Final = 3650
 ID_TRIES: Final = 5

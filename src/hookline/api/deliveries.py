@@ -22,7 +22,8 @@ from hookline.api.reading import (
 from hookline.api.webhooks import subscription_of
 from hookline.errors import Conflict, Invalid
 from hookline.model import Action, DeliveryState, Timings
-from hookline.storage.protocol import AttemptQuery, AttemptRow, DeliveryView, Redelivery, Waiting
+from hookline.storage.claims import Redelivery
+from hookline.storage.views import AttemptQuery, AttemptRow, DeliveryView, Waiting
 
 INT32_MAX: Final = 2**31 - 1
 SIZE: Final = 20

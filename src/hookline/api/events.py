@@ -31,16 +31,8 @@ from hookline.drafting import BatchRequest, EventRequest
 from hookline.errors import Conflict, Invalid
 from hookline.filtering import Document
 from hookline.model import Action, DeliveryState
-from hookline.storage.protocol import (
-    Accepted,
-    EventDetail,
-    EventQuery,
-    EventView,
-    IdConflict,
-    IdempotencyKey,
-    KeyConflict,
-    Published,
-)
+from hookline.storage.publications import Accepted, IdConflict, IdempotencyKey, KeyConflict, Published
+from hookline.storage.views import EventDetail, EventQuery, EventView
 
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 DELIVERIES_SHOWN: Final = 200

@@ -23,7 +23,7 @@ from hookline.api.reading import (
 from hookline.api.webhooks import subscription_of
 from hookline.errors import Conflict, Invalid
 from hookline.model import Action, DeliveryState, PayloadVersion, Replay
-from hookline.storage.protocol import NewReplay
+from hookline.storage.claims import NewReplay
 
 TYPE_NAMES_MAX: Final = 1_000
 STATUSES: Final = {"succeeded": DeliveryState.SUCCEEDED, "failed": DeliveryState.DEAD}

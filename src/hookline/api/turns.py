@@ -6,7 +6,11 @@ found when storing, and read again.
 """
 
 from asyncio import Lock
+from typing import Final
 from weakref import WeakValueDictionary
+
+CHANGE_TRIES: Final = 20
+"""Two nodes that change the same at once: the second reads again. So many times in a row is a fault."""
 
 
 class Turns:

@@ -25,12 +25,15 @@ from hookline.api.reading import (
     query_word,
     read_json,
 )
+from hookline.api.turns import CHANGE_TRIES
 from hookline.config import Settings
 from hookline.errors import Conflict, Invalid, Unavailable
 from hookline.model import Action, Certificate, PayloadVersion, Role, Subscription
 from hookline.ping import ping as send_ping
 from hookline.rotation import RotationRequest, rotated
-from hookline.storage.protocol import Catalogue, Creation, SubscriptionQuery
+from hookline.storage.protocol import Creation
+from hookline.storage.publications import Catalogue
+from hookline.storage.views import SubscriptionQuery
 from hookline.subscribing import Rules, SubscriptionRequest, changed, created
 
 log = logging.getLogger("hookline.api")
@@ -40,8 +43,6 @@ VERSION_2: Final = (PayloadVersion.V2,)
 ALL_LIMIT: Final = 200
 """Of an operator's list over all companies."""
 ID_TRIES: Final = 5
-CHANGE_TRIES: Final = 20
-"""Two nodes that change one subscription at once: the second reads again. So many times in a row is a fault."""
 Changed = TypeVar("Changed")
 
 BARRIER_MARGIN_SECONDS: Final = 0.1

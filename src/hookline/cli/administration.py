@@ -19,7 +19,8 @@ from hookline.cli.target import DATABASE_URL_DEFAULT, Target, database_file, fin
 from hookline.clock import SystemClock, rfc3339
 from hookline.config import Settings, from_environment
 from hookline.model import Action, Change, Company, Role, Token
-from hookline.storage.protocol import Creation, Page, Storage
+from hookline.storage.protocol import Creation, Storage
+from hookline.storage.views import Page
 from hookline.tokens import hash_of, new_id, new_token
 
 Answer = dict[str, Any]

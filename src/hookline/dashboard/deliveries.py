@@ -14,7 +14,7 @@ from hookline.dashboard.frame import page, with_query
 from hookline.errors import NotFound
 from hookline.lifecycle import REOPENABLE
 from hookline.model import DeliveryState, ErrorClass, Subscription
-from hookline.storage.protocol import AttemptRow, DeliveryView
+from hookline.storage.views import AttemptRow, DeliveryView
 
 ID_DIGITS_MAX: Final = 16
 FOLD_OVER: Final = 6

@@ -12,7 +12,7 @@ from hookline.dashboard.frame import page, with_query
 from hookline.errors import NotFound
 from hookline.filtering import Document
 from hookline.model import Route, Subscription
-from hookline.storage.protocol import DeliveryView, EventDetail, EventView
+from hookline.storage.views import DeliveryView, EventDetail, EventView
 
 DELIVERIES_SHOWN: Final = 100
 ATTEMPTS_SHOWN: Final = 20

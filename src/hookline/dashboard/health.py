@@ -8,7 +8,7 @@ from hookline.dashboard import charts, series, telling, words
 from hookline.dashboard.context import Dashboard, Facts, Visit
 from hookline.dashboard.frame import with_query
 from hookline.dashboard.series import Range, Series
-from hookline.storage.protocol import TallyQuery
+from hookline.storage.views import TallyQuery
 from hookline.tallies import Level
 
 LATE_MS: Final = 60_000

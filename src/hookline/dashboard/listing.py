@@ -11,7 +11,7 @@ from hookline.dashboard.frame import page, with_query
 from hookline.dashboard.searching import Found
 from hookline.errors import Invalid
 from hookline.model import DeliveryState
-from hookline.storage.protocol import EventQuery, EventView
+from hookline.storage.views import EventQuery, EventView
 
 SHOWN: Final = 50
 COMPANIES_OFFERED: Final = 200

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from hookline.dashboard import telling, words
 from hookline.dashboard.context import Dashboard, Visit
 from hookline.dashboard.frame import page
-from hookline.storage.protocol import Node
+from hookline.storage.views import Node
 
 SHOWN: Final = 100
 SILENT_MS: Final = 30_000

@@ -13,7 +13,8 @@ from hookline.dashboard.frame import page
 from hookline.dashboard.health import LATE_MS, WAITING_COUNTED_MAX
 from hookline.dashboard.searching import LOOKED_AT_MAX
 from hookline.model import DeliveryState, Subscription
-from hookline.storage.protocol import Backlog, EventQuery
+from hookline.storage.claims import Backlog
+from hookline.storage.views import EventQuery
 from hookline.tallies import Level
 
 TROUBLED_SHOWN: Final = 50

@@ -14,7 +14,7 @@ from hookline import filtering
 from hookline.dashboard.context import Dashboard
 from hookline.errors import Invalid
 from hookline.filtering import Document, Expression
-from hookline.storage.protocol import EventQuery, EventView
+from hookline.storage.views import EventQuery, EventView
 
 LOOKED_AT_MAX: Final = 10_000
 """Events of one search: a moment of the database's time, whatever is asked for."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from hookline import tallies
-from hookline.storage.protocol import Tally
+from hookline.storage.views import Tally
 from hookline.tallies import DAY_MS, HOUR_MS, MINUTE_MS, QUARTER_MS, Level, Measure
 
 SHARES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))

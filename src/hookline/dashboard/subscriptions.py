@@ -14,7 +14,8 @@ from hookline.dashboard.events import schedule_of, targets_of
 from hookline.dashboard.frame import page, with_query
 from hookline.model import PayloadVersion, Subscription
 from hookline.retry import PRESETS
-from hookline.storage.protocol import AttemptQuery, Catalogue, SubscriptionQuery
+from hookline.storage.publications import Catalogue
+from hookline.storage.views import AttemptQuery, SubscriptionQuery
 
 SHOWN: Final = 50
 LOG_SHOWN: Final = 20

@@ -13,7 +13,7 @@ from hookline.circuit import Health
 from hookline.dashboard import words
 from hookline.lifecycle import Reason
 from hookline.model import DeliveryState, ErrorClass, InactiveReason, Subscription
-from hookline.storage.protocol import AttemptRow, DeliveryView, Waiting
+from hookline.storage.views import AttemptRow, DeliveryView, Waiting
 
 
 class Mark(NamedTuple):

@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from hookline import lifecycle
 from hookline.model import Action, Change, Replay
-from hookline.storage.protocol import AccountCreation, AuditEntry, CompanyDeletion, Creation, Redelivery
+from hookline.storage.claims import Redelivery
+from hookline.storage.protocol import AccountCreation, CompanyDeletion, Creation
+from hookline.storage.views import AuditEntry
 
 COLUMNS: Final = "id, at, actor, action, target, company_id"
 KEPT_MS: Final = 400 * 86_400_000

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from hookline.model import Subscription
-from hookline.storage.protocol import Backlog
+from hookline.storage.claims import Backlog
 
 SUBSCRIPTIONS_MAX = 1_000
 """So many are looked at: a key that is missing is missing for many."""

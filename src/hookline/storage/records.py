@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hookline.model import Entry, Policies, Recipient, Route, Secret, Subscription
-from hookline.storage.protocol import Accepted
+from hookline.storage.publications import Accepted
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 

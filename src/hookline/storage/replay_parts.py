@@ -8,7 +8,7 @@ from msgspec import Struct
 from hookline.model import BUILT_IN_COMPANY_ID, DeliveryState, Replay, ReplayState
 from hookline.replays import Missing
 from hookline.storage import records
-from hookline.storage.protocol import NewReplay
+from hookline.storage.claims import NewReplay
 from hookline.storage.rows import DAMAGE, DAY_MS, Row, first_id_of_day
 
 WHOLE: Final = 0

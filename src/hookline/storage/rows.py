@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from hookline.model import (
     Account,
@@ -24,7 +25,9 @@ from hookline.model import (
     Token,
 )
 from hookline.storage import records
-from hookline.storage.protocol import AttemptRow, DeliveryView, Notice, Page, Routes, Unreadable
+from hookline.storage.claims import Notice, Unreadable
+from hookline.storage.publications import Routes
+from hookline.storage.views import AttemptRow, DeliveryView, Node, Page
 
 Row = Sequence[Any]
 
@@ -47,8 +50,9 @@ SUBSCRIPTION_COLUMNS: Final = (
     " headers_sealed, trust_sealed, active, inactive_reason, inactive_at, created_at, updated_at"
 )
 NOTICE_COLUMNS: Final = "id, event_type, company_id, subscription_id, delivery_id, event_id, reason, since, created_at"
-TOKEN_COLUMNS: Final = "id, company_id, name, role, hash, created_at, expires_at, account_id, is_pass"  # noqa: S105 - SQL
-LINK_COLUMNS: Final = "hash, company_id, role, name, created_at, expires_at, session_ms"
+TOKEN_COLUMNS: Final = ", ".join(Token.__struct_fields__)
+LINK_COLUMNS: Final = ", ".join(Link.__struct_fields__)
+NODE_COLUMNS: Final = ", ".join(Node.__struct_fields__)
 ACCOUNT_COLUMNS: Final = "id, company_id, username, password, secret_hash, created_at"
 DAMAGE: Final = (msgspec.MsgspecError, LookupError, TypeError, ValueError)
 """What reading raises where a row is not as it was written."""
@@ -75,58 +79,30 @@ def read_company(row: Row) -> Company:
 
 def read_token(row: Row) -> Token:
     """Read `TOKEN_COLUMNS`."""
-    return Token(
-        id=row[0],
-        company_id=row[1],
-        name=row[2],
-        role=Role(row[3]),
-        hash=row[4],
-        created_at=row[5],
-        expires_at=row[6],
-        account_id=row[7],
-        is_pass=bool(row[8]),
-    )
+    values = dict(zip(Token.__struct_fields__, row, strict=True))
+    return Token(**{**values, "role": Role(values["role"]), "is_pass": bool(values["is_pass"])})
 
 
 def token_row(token: Token) -> Row:
     """Write `TOKEN_COLUMNS`."""
-    return (
-        token.id,
-        token.company_id,
-        token.name,
-        token.role,
-        token.hash,
-        token.created_at,
-        token.expires_at,
-        token.account_id,
-        token.is_pass,
-    )
+    return structs.astuple(token)
 
 
 def read_link(row: Row) -> Link:
     """Read `LINK_COLUMNS`."""
-    return Link(
-        hash=row[0],
-        company_id=row[1],
-        role=Role(row[2]),
-        name=row[3],
-        created_at=row[4],
-        expires_at=row[5],
-        session_ms=row[6],
-    )
+    values = dict(zip(Link.__struct_fields__, row, strict=True))
+    return Link(**{**values, "role": Role(values["role"])})
 
 
 def link_row(link: Link) -> Row:
     """Write `LINK_COLUMNS`."""
-    return (
-        link.hash,
-        link.company_id,
-        link.role,
-        link.name,
-        link.created_at,
-        link.expires_at,
-        link.session_ms,
-    )
+    return structs.astuple(link)
+
+
+def read_node(row: Row) -> Node:
+    """Read `NODE_COLUMNS`."""
+    values = dict(zip(Node.__struct_fields__, row, strict=True))
+    return Node(**{**values, "roles": tuple(values["roles"].split())})
 
 
 def opened_by(link: Link, token_id: int, token_hash: bytes, wall: int) -> Token:

@@ -6,8 +6,9 @@ from hookline.model import Account
 from hookline.storage.postgres.connection import is_storable
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.directory import noted, share_company
-from hookline.storage.protocol import AccountCreation, Page
+from hookline.storage.protocol import AccountCreation
 from hookline.storage.rows import ACCOUNT_COLUMNS, cut, read_account
+from hookline.storage.views import Page
 
 _ACCOUNT: Final = f"SELECT {ACCOUNT_COLUMNS} FROM accounts"
 _CREATE: Final = f"""

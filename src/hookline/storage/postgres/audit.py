@@ -6,7 +6,7 @@ from hookline.model import Change
 from hookline.storage.auditing import COLUMNS, read_entry, target_of, took_effect
 from hookline.storage.postgres import buckets
 from hookline.storage.postgres.database import Transaction, Verb
-from hookline.storage.protocol import AuditEntry
+from hookline.storage.views import AuditEntry
 
 Result = TypeVar("Result")
 

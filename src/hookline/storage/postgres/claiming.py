@@ -14,11 +14,11 @@ from msgspec import Struct
 from hookline import fairness, lifecycle
 from hookline.fairness import Flight, Lane
 from hookline.model import PayloadVersion
+from hookline.storage.claims import Claim, Claimed, Fence, Unreadable
 from hookline.storage.postgres import lanes, subscriptions
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.lanes import Ahead, LockedLane
 from hookline.storage.postgres.settling import LOSSES_MAX, Losses, log_losses
-from hookline.storage.protocol import Claim, Claimed, Fence, Unreadable
 from hookline.storage.rows import DAMAGE
 
 LANES_MAX: Final = 256

@@ -6,8 +6,10 @@ from hookline.model import BUILT_IN_COMPANY_ID, Company, EventType, Token, TypeK
 from hookline.storage.postgres import buckets, subscriptions
 from hookline.storage.postgres.connection import is_storable
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
+from hookline.storage.protocol import CompanyDeletion, Creation
+from hookline.storage.publications import Catalogue
 from hookline.storage.rows import TOKEN_COLUMNS, cut, read_company, read_token, token_row
+from hookline.storage.views import Page
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies WHERE deleted_at IS NULL"
 _TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens"

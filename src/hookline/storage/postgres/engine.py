@@ -13,6 +13,7 @@ from hookline.circuit import Health
 from hookline.clock import Clock, SystemClock
 from hookline.fairness import Flight
 from hookline.model import Account, Change, Company, EventType, Link, Replay, Subscription, Token
+from hookline.storage.claims import Backlog, Claim, Fence, NewReplay, Notice, Redelivery, ReplayStep, Settlement
 from hookline.storage.postgres import (
     accounts,
     audit,
@@ -44,34 +45,20 @@ from hookline.storage.postgres.grouping import Groups
 from hookline.storage.postgres.hints import Hints
 from hookline.storage.postgres.hosts import Hosts
 from hookline.storage.postgres.jumps import Jumps
-from hookline.storage.protocol import (
-    AccountCreation,
+from hookline.storage.protocol import AccountCreation, CompanyDeletion, Creation, Redemption
+from hookline.storage.publications import Catalogue, Publication, PublishResult, Routes
+from hookline.storage.views import (
     AttemptPage,
     AttemptQuery,
     AuditEntry,
-    Backlog,
-    Catalogue,
-    Claim,
-    CompanyDeletion,
-    Creation,
     DeliveryView,
     EventDetail,
     EventQuery,
     EventSearch,
     EventView,
-    Fence,
-    NewReplay,
     Node,
     NodeBeat,
-    Notice,
     Page,
-    Publication,
-    PublishResult,
-    Redelivery,
-    Redemption,
-    ReplayStep,
-    Routes,
-    Settlement,
     SubscriptionQuery,
     Tally,
     TallyQuery,

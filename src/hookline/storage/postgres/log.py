@@ -24,7 +24,8 @@ from hookline.model import (
 from hookline.storage import records
 from hookline.storage.postgres import buckets
 from hookline.storage.postgres.connection import is_storable
-from hookline.storage.protocol import (
+from hookline.storage.rows import DAY_MS, EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
+from hookline.storage.views import (
     AttemptPage,
     AttemptQuery,
     AttemptRow,
@@ -35,7 +36,6 @@ from hookline.storage.protocol import (
     EventView,
     Waiting,
 )
-from hookline.storage.rows import DAY_MS, EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
 
 _IS_CLOSED: Final = "(d.due_at IS NOT NULL AND s.deleted_at IS NOT NULL)"
 _IS_HELD: Final = "(d.state = 'pending' AND NOT s.active)"

@@ -9,8 +9,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from hookline.model import OPERATIONAL_TYPES
+from hookline.storage.claims import Notice
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.protocol import Notice
 from hookline.storage.rows import NOTICE_COLUMNS, read_notice
 
 _CAUSES: Final = """

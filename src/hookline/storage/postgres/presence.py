@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.protocol import NODE_KEPT_MS, Node, NodeBeat
+from hookline.storage.rows import NODE_COLUMNS, read_node
+from hookline.storage.views import NODE_KEPT_MS, Node, NodeBeat
 
 _BEAT: Final = """
 INSERT INTO nodes (id, name, version, roles, started_at, seen_at, skew_ms, in_flight, max_in_flight,
@@ -13,10 +14,7 @@ ON CONFLICT (id) DO UPDATE SET seen_at = $6, skew_ms = $7, in_flight = $8, max_i
   attempts_per_second = $10, since_claim_ms = $11"""
 _FORGET_OLD: Final = "DELETE FROM nodes WHERE seen_at < $1"
 _FORGET: Final = "DELETE FROM nodes WHERE id = $1"
-_READ: Final = """
-SELECT id, name, version, roles, started_at, seen_at, skew_ms, in_flight, max_in_flight, attempts_per_second,
-  since_claim_ms
-FROM nodes ORDER BY name, started_at LIMIT $1"""
+_READ: Final = f"SELECT {NODE_COLUMNS} FROM nodes ORDER BY name, started_at LIMIT $1"
 
 
 async def beat(transaction: Transaction, node: NodeBeat) -> None:
@@ -37,4 +35,4 @@ async def forget(transaction: Transaction, node_id: str) -> None:
 
 async def read(connection: Any, limit: int) -> tuple[Node, ...]:
     """Read the nodes by name."""
-    return tuple([Node.of_row(row) for row in await connection.fetch(_READ, limit)])
+    return tuple([read_node(row) for row in await connection.fetch(_READ, limit)])

@@ -12,7 +12,7 @@ from hookline.clock import Clock
 from hookline.storage import records
 from hookline.storage.postgres import buckets, lanes, moment
 from hookline.storage.postgres.moment import Moment
-from hookline.storage.protocol import (
+from hookline.storage.publications import (
     Accepted,
     IdConflict,
     KeyConflict,

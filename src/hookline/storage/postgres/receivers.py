@@ -10,9 +10,9 @@ from hookline import circuit, fairness
 from hookline.circuit import Health
 from hookline.lifecycle import GiveUp, Succeed
 from hookline.model import InactiveReason
+from hookline.storage.claims import Settlement
 from hookline.storage.postgres import lanes
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.protocol import Settlement
 
 _DEACTIVATE: Final = """
 UPDATE subscriptions AS s SET active = false, inactive_reason = $4, inactive_at = $3, updated_at = $3,

@@ -7,9 +7,9 @@ from typing import Final
 
 from hookline import lifecycle
 from hookline.model import DeliveryState
+from hookline.storage.claims import Redelivery
 from hookline.storage.postgres import lanes, reopening, replaying
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.protocol import Redelivery
 
 _FIND: Final = """
 SELECT d.event_key, d.event_bucket, CASE WHEN d.state = 'pending' AND NOT s.active THEN 'held' ELSE d.state END,

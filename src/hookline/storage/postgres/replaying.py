@@ -18,9 +18,9 @@ from hookline import lifecycle, replays
 from hookline.model import DeliveryState, Replay, ReplayState
 from hookline.replays import NOTHING_MISSING, Missing
 from hookline.storage import records
+from hookline.storage.claims import NewReplay, ReplayStep
 from hookline.storage.postgres import buckets, directory, lanes, reopening, subscriptions
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.protocol import NewReplay, ReplayStep
 from hookline.storage.replay_parts import (
     PART_COLUMNS,
     REPLAY_COLUMNS,

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple, assert_never
 from hookline import circuit, lifecycle
 from hookline.lifecycle import GiveUp, Move, Reason, Retry, Succeed, Verdict
 from hookline.model import ErrorClass
+from hookline.storage.claims import Fence, Settlement
 from hookline.storage.postgres import lanes, notices, receivers
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.notices import Note
 from hookline.storage.postgres.receivers import Change
-from hookline.storage.protocol import Fence, Settlement
 
 LOSSES_MAX: Final = 500
 """Passed leases that one claim judges: after a crash with everything in flight, claims stay short."""

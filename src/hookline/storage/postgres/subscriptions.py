@@ -10,10 +10,12 @@ from hookline import fairness
 from hookline.circuit import HEALTHY
 from hookline.model import Subscription
 from hookline.storage import records
+from hookline.storage.claims import Unreadable
 from hookline.storage.postgres import buckets, lanes
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.lanes import LockedLane
-from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery, Unreadable
+from hookline.storage.protocol import Creation
+from hookline.storage.publications import Routes
 from hookline.storage.rows import (
     SUBSCRIPTION_COLUMNS,
     changed_values,
@@ -23,6 +25,7 @@ from hookline.storage.rows import (
     subscription_values,
     try_subscription,
 )
+from hookline.storage.views import Page, SubscriptionQuery
 
 _BY_IDS: Final = (
     f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE bucket = any($1::smallint[]) AND id = any($2::integer[])"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hookline.storage.postgres import buckets
 from hookline.storage.postgres.database import Transaction
-from hookline.storage.protocol import Tally, TallyQuery
+from hookline.storage.views import Tally, TallyQuery
 from hookline.tallies import CLASSES_PER_DOUBLING, KEPT, MINUTE_MS, ROUNDING, Level, Measure, class_of
 
 YOUNG_MS: Final = 30_000

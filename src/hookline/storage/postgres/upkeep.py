@@ -4,11 +4,11 @@ from typing import Any, Final
 
 from hookline.circuit import WAITED_MS_MAX
 from hookline.clock import Clock
+from hookline.storage.claims import Backlog
 from hookline.storage.postgres import buckets, moment
 from hookline.storage.postgres.connection import verify
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.settling import ENDED_COLUMNS
-from hookline.storage.protocol import Backlog
 
 OPEN_COUNTED_MAX: Final = 100_000
 """Counting on would cost more than the number is worth."""

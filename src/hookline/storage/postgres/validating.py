@@ -9,7 +9,7 @@ from hookline.model import Subscription
 from hookline.storage.postgres import lanes, subscriptions
 from hookline.storage.postgres.database import Transaction
 from hookline.storage.postgres.lanes import LockedLane
-from hookline.storage.protocol import VALIDATION_DOUBLINGS_MAX
+from hookline.storage.views import VALIDATION_DOUBLINGS_MAX
 
 _TAKE: Final = f"""
 UPDATE lanes SET validate_at = $2::bigint + ($3::bigint << least(validate_tries, {VALIDATION_DOUBLINGS_MAX})),

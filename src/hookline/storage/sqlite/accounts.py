@@ -5,10 +5,11 @@ from typing import Final
 import apsw
 
 from hookline.model import Account
-from hookline.storage.protocol import AccountCreation, Page
+from hookline.storage.protocol import AccountCreation
 from hookline.storage.rows import ACCOUNT_COLUMNS, cut, read_account
 from hookline.storage.sqlite.directory import company, noted
 from hookline.storage.sqlite.transaction import Transaction
+from hookline.storage.views import Page
 
 _ACCOUNT: Final = f"SELECT {ACCOUNT_COLUMNS} FROM accounts"
 _CREATE: Final = f"INSERT INTO accounts ({ACCOUNT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"

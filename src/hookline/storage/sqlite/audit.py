@@ -7,8 +7,8 @@ import apsw
 
 from hookline.model import Change
 from hookline.storage.auditing import COLUMNS, read_entry, target_of, took_effect
-from hookline.storage.protocol import AuditEntry
 from hookline.storage.sqlite.transaction import Transaction
+from hookline.storage.views import AuditEntry
 
 Result = TypeVar("Result")
 

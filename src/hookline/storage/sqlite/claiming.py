@@ -16,7 +16,7 @@ from hookline import fairness, lifecycle
 from hookline.fairness import Flight, Lane
 from hookline.model import PayloadVersion
 from hookline.storage import records
-from hookline.storage.protocol import Claim, Claimed, Fence, Unreadable
+from hookline.storage.claims import Claim, Claimed, Fence, Unreadable
 from hookline.storage.rows import DAMAGE
 from hookline.storage.sqlite import lanes, subscriptions
 from hookline.storage.sqlite.settling import LOSSES_MAX, Losses, log_losses

@@ -5,10 +5,12 @@ from typing import Final
 import apsw
 
 from hookline.model import BUILT_IN_COMPANY_ID, Company, EventType, Token, TypeKind
-from hookline.storage.protocol import Catalogue, CompanyDeletion, Creation, Page
+from hookline.storage.protocol import CompanyDeletion, Creation
+from hookline.storage.publications import Catalogue
 from hookline.storage.rows import TOKEN_COLUMNS, cut, read_company, read_token, token_row
 from hookline.storage.sqlite import subscriptions
 from hookline.storage.sqlite.transaction import Transaction
+from hookline.storage.views import Page
 
 _COMPANY: Final = "SELECT id, name, created_at, retention_days FROM companies"
 _REPLACE_COMPANY: Final = """

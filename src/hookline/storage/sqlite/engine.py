@@ -19,39 +19,10 @@ from hookline.clock import Clock
 from hookline.errors import StartRefused, Unavailable
 from hookline.fairness import Flight
 from hookline.model import Account, Change, Company, EventType, Link, Replay, Subscription, Token
+from hookline.storage.claims import Backlog, Claim, Fence, NewReplay, Notice, Redelivery, ReplayStep, Settlement
 from hookline.storage.migrate import migrations, refuse_outdated, still_needed
-from hookline.storage.protocol import (
-    AccountCreation,
-    AttemptPage,
-    AttemptQuery,
-    AuditEntry,
-    Backlog,
-    Catalogue,
-    Claim,
-    CompanyDeletion,
-    Creation,
-    DeliveryView,
-    EventDetail,
-    EventQuery,
-    EventSearch,
-    EventView,
-    Fence,
-    NewReplay,
-    Node,
-    NodeBeat,
-    Notice,
-    Page,
-    Publication,
-    PublishResult,
-    Redelivery,
-    Redemption,
-    ReplayStep,
-    Routes,
-    Settlement,
-    SubscriptionQuery,
-    Tally,
-    TallyQuery,
-)
+from hookline.storage.protocol import AccountCreation, CompanyDeletion, Creation, Redemption
+from hookline.storage.publications import Catalogue, Publication, PublishResult, Routes
 from hookline.storage.sqlite import (
     accounts,
     audit,
@@ -80,6 +51,22 @@ from hookline.storage.sqlite.readers import OpenReaders, Query, Readers, Threade
 from hookline.storage.sqlite.settling import park, release, settle
 from hookline.storage.sqlite.transaction import Transaction
 from hookline.storage.sqlite.writer import OpenWriter, ThreadedWriter, Writer
+from hookline.storage.views import (
+    AttemptPage,
+    AttemptQuery,
+    AuditEntry,
+    DeliveryView,
+    EventDetail,
+    EventQuery,
+    EventSearch,
+    EventView,
+    Node,
+    NodeBeat,
+    Page,
+    SubscriptionQuery,
+    Tally,
+    TallyQuery,
+)
 from hookline.telemetry import Telemetry
 
 FREE_BYTES_MIN: Final = 4 * 1024 * 1024

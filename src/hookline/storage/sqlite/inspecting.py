@@ -11,10 +11,10 @@ from hookline.errors import StartRefused
 from hookline.model import PayloadVersion
 from hookline.storage.inspection import SUBSCRIPTIONS_MAX, Guarantee, Inspection
 from hookline.storage.migrate import migrations
-from hookline.storage.protocol import SubscriptionQuery
 from hookline.storage.sqlite import schema, subscriptions, upkeep
 from hookline.storage.sqlite.connection import connect_reader
 from hookline.storage.sqlite.copying import damage
+from hookline.storage.views import SubscriptionQuery
 
 _NEWEST = "SELECT accepted_at FROM events ORDER BY key DESC LIMIT 1"
 

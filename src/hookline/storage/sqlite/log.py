@@ -22,7 +22,9 @@ from hookline.model import (
     TypeKind,
 )
 from hookline.storage import records
-from hookline.storage.protocol import (
+from hookline.storage.rows import DAY_MS, EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
+from hookline.storage.sqlite.transaction import json_ids
+from hookline.storage.views import (
     AttemptPage,
     AttemptQuery,
     AttemptRow,
@@ -33,8 +35,6 @@ from hookline.storage.protocol import (
     EventView,
     Waiting,
 )
-from hookline.storage.rows import DAY_MS, EVENT_KEY, first_id_of_day, read_attempt, read_delivery, read_event
-from hookline.storage.sqlite.transaction import json_ids
 
 _STATE: Final = """
 CASE

@@ -10,7 +10,7 @@ import apsw
 
 from hookline.circuit import DEAD
 from hookline.model import OPERATIONAL_TYPES
-from hookline.storage.protocol import Notice
+from hookline.storage.claims import Notice
 from hookline.storage.rows import NOTICE_COLUMNS, read_notice
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
 

@@ -4,8 +4,9 @@ from typing import Final
 
 import apsw
 
-from hookline.storage.protocol import NODE_KEPT_MS, Node, NodeBeat
+from hookline.storage.rows import NODE_COLUMNS, read_node
 from hookline.storage.sqlite.transaction import Transaction
+from hookline.storage.views import NODE_KEPT_MS, Node, NodeBeat
 
 _BEAT: Final = """
 INSERT INTO nodes (id, name, version, roles, started_at, seen_at, skew_ms, in_flight, max_in_flight,
@@ -15,10 +16,7 @@ ON CONFLICT DO UPDATE SET seen_at = ?6, skew_ms = ?7, in_flight = ?8, max_in_fli
   since_claim_ms = ?11"""
 _FORGET_OLD: Final = "DELETE FROM nodes WHERE seen_at < ?"
 _FORGET: Final = "DELETE FROM nodes WHERE id = ?"
-_READ: Final = """
-SELECT id, name, version, roles, started_at, seen_at, skew_ms, in_flight, max_in_flight, attempts_per_second,
-  since_claim_ms
-FROM nodes ORDER BY name, started_at LIMIT ?"""
+_READ: Final = f"SELECT {NODE_COLUMNS} FROM nodes ORDER BY name, started_at LIMIT ?"
 
 
 def beat(transaction: Transaction, node: NodeBeat) -> None:
@@ -41,4 +39,4 @@ def forget(transaction: Transaction, node_id: str) -> None:
 
 def read(connection: apsw.Connection, limit: int) -> tuple[Node, ...]:
     """Read the nodes by name."""
-    return tuple([Node.of_row(row) for row in connection.execute(_READ, (limit,))])
+    return tuple([read_node(row) for row in connection.execute(_READ, (limit,))])

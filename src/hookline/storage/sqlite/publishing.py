@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from hookline.storage import records
-from hookline.storage.protocol import (
+from hookline.storage.publications import (
     Accepted,
     IdConflict,
     KeyConflict,

@@ -9,7 +9,7 @@ from hookline.circuit import Health
 from hookline.lifecycle import GiveUp, Succeed
 from hookline.model import InactiveReason
 from hookline.storage import records
-from hookline.storage.protocol import Settlement
+from hookline.storage.claims import Settlement
 from hookline.storage.sqlite import notices
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from hookline import lifecycle
 from hookline.model import DeliveryState
-from hookline.storage.protocol import Redelivery
+from hookline.storage.claims import Redelivery
 from hookline.storage.sqlite import lanes, replaying
 from hookline.storage.sqlite.transaction import Transaction
 

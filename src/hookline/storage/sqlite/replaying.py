@@ -15,7 +15,7 @@ from hookline import lifecycle, replays
 from hookline.model import DeliveryState, PayloadVersion, Replay, ReplayState
 from hookline.replays import NOTHING_MISSING, Missing
 from hookline.storage import records
-from hookline.storage.protocol import NewReplay, ReplayStep, Unreadable
+from hookline.storage.claims import NewReplay, ReplayStep, Unreadable
 from hookline.storage.replay_parts import (
     PART_COLUMNS,
     REPLAY_COLUMNS,

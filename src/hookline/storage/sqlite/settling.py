@@ -14,7 +14,7 @@ from hookline import circuit, lifecycle
 from hookline.circuit import Health
 from hookline.lifecycle import GiveUp, Move, Reason, Retry, Succeed, Verdict
 from hookline.model import ErrorClass
-from hookline.storage.protocol import Fence, Settlement
+from hookline.storage.claims import Fence, Settlement
 from hookline.storage.sqlite import lanes, notices, receivers
 from hookline.storage.sqlite.receivers import LaneState
 from hookline.storage.sqlite.transaction import Bulk, Transaction, json_ids

@@ -8,7 +8,9 @@ import apsw
 from hookline import fairness
 from hookline.model import Subscription
 from hookline.storage import records
-from hookline.storage.protocol import Creation, Page, Routes, SubscriptionQuery, Unreadable
+from hookline.storage.claims import Unreadable
+from hookline.storage.protocol import Creation
+from hookline.storage.publications import Routes
 from hookline.storage.rows import (
     DAMAGE,
     SUBSCRIPTION_COLUMNS,
@@ -21,6 +23,7 @@ from hookline.storage.rows import (
 )
 from hookline.storage.sqlite import lanes
 from hookline.storage.sqlite.transaction import Transaction, json_ids
+from hookline.storage.views import Page, SubscriptionQuery
 
 _BY_IDS: Final = f"SELECT {SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE id IN (SELECT value FROM json_each(?1))"
 _BY_ID: Final = f"""

@@ -11,8 +11,8 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from hookline.storage.protocol import Tally, TallyQuery
 from hookline.storage.sqlite.transaction import Transaction, json_ids
+from hookline.storage.views import Tally, TallyQuery
 from hookline.tallies import CLASSES_PER_DOUBLING, KEPT, MINUTE_MS, ROUNDING, Level, Measure, class_of
 
 _CLASS: Final = f"CAST(floor({CLASSES_PER_DOUBLING} * log2(max(0, {{}}) + 1) + {ROUNDING}) AS INTEGER)"

@@ -5,7 +5,7 @@ from typing import Final
 import apsw
 
 from hookline.circuit import WAITED_MS_MAX
-from hookline.storage.protocol import Backlog
+from hookline.storage.claims import Backlog
 from hookline.storage.sqlite.lanes import NOT_BEFORE
 from hookline.storage.sqlite.transaction import Transaction
 

@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from hookline.model import Subscription
-from hookline.storage.protocol import VALIDATION_DOUBLINGS_MAX
 from hookline.storage.sqlite import lanes, subscriptions
 from hookline.storage.sqlite.transaction import Transaction
+from hookline.storage.views import VALIDATION_DOUBLINGS_MAX
 
 _TAKE: Final = f"""
 UPDATE lanes SET validate_at = ?1 + (?2 << min(validate_tries, {VALIDATION_DOUBLINGS_MAX})),
